@@ -1,0 +1,1 @@
+"""Deployment configurations (YAML) and the two things that every room needs to check them."""

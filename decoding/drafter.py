@@ -1,0 +1,32 @@
+"""What the step loop asks of anything that proposes tokens."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from decoding.proposal import Proposal
+from decoding.request import Origin, Request
+
+
+class Drafter(Protocol):
+    """Proposes continuations for requests and keeps whatever state it needs for them.
+
+    ``origin`` labels its accepted tokens. A drafter may meet a request at any moment of its life
+    (routing is late, versions are swapped): it catches up from ``request.token_ids`` by itself.
+    """
+
+    origin: Origin
+
+    def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
+        """One proposal a request, of at most the given number of tokens along any path; may be empty."""
+        ...
+
+    def commit(self, request: Request, num_accepted: int) -> None:
+        """The last proposal for ``request`` was verified: its first ``num_accepted`` path tokens stay.
+
+        Called before ``request.token_ids`` grows.
+        """
+        ...
+
+    def release(self, request_id: str) -> None:
+        """The request is over, or has moved to another drafter. Unknown ids are fine."""
+        ...

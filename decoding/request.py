@@ -1,0 +1,126 @@
+"""One request as the step loop sees it: token ids in, token ids out."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from decoding.randomness import Randomness
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is drawn, applied alike to target and draft.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    temperature: float = 0.0  # 0 is greedy
+    top_k: int = 0  # 0 keeps all
+    top_p: float = 1.0
+    seed: int = 0
+    max_tokens: int = 128
+    stop_token_ids: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be 0 or more")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; it must be 0 (off) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0
+
+
+class FinishReason(StrEnum):
+    """Why a request ended, in OpenAI's words."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class Origin(StrEnum):
+    """Who wrote a token."""
+
+    DRAFT = "draft"  # proposed by a draft model and accepted
+    LOOKUP = "lookup"  # proposed by prompt lookup and accepted
+    CORRECTED = "corrected"  # the target's own, in place of a rejected proposal
+    BONUS = "bonus"  # the target's own, after a wholly accepted proposal
+    PLAIN = "plain"  # the target's own, nothing was proposed
+
+
+@dataclass(slots=True)
+class SpeculationCounts:
+    """Counts of one request; every ratio is taken from these, last.
+
+    ``num_target_runs`` counts the forwards that emitted tokens of this request, speculative or not.
+    """
+
+    num_target_runs: int = 0
+    num_drafts: int = 0  # target runs that verified a proposal
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+    num_accepted_tokens_per_pos: list[int] = field(default_factory=list)
+    num_generated_tokens: int = 0
+
+    @property
+    def mean_acceptance_length(self) -> float | None:
+        """1 + accepted / drafts over speculative runs only (vLLM's meaning); None without any."""
+        return 1 + self.num_accepted_tokens / self.num_drafts if self.num_drafts else None
+
+    @property
+    def draft_acceptance_rate(self) -> float | None:
+        """Accepted / drafted tokens; not alpha."""
+        return self.num_accepted_tokens / self.num_draft_tokens if self.num_draft_tokens else None
+
+    @property
+    def tokens_per_target_run(self) -> float:
+        """Generated tokens over all target runs."""
+        return self.num_generated_tokens / max(1, self.num_target_runs)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request in flight.
+
+    ``token_ids`` holds the prompt and every committed token. ``drafter`` names who proposes (None: nobody)
+    and may change between two steps; ``num_draft_tokens`` is the length asked for, None for automatic.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams
+    randomness: Randomness
+    drafter: str | None = None
+    num_draft_tokens: int | None = None
+    token_ids: list[int] = field(init=False)
+    counts: SpeculationCounts = field(default_factory=SpeculationCounts)
+
+    def __post_init__(self) -> None:
+        self.token_ids = list(self.prompt_token_ids)
+
+    @property
+    def generated(self) -> list[int]:
+        return self.token_ids[len(self.prompt_token_ids) :]
+
+    @property
+    def num_remaining(self) -> int:
+        """Tokens that may still be generated."""
+        return self.sampling.max_tokens - (len(self.token_ids) - len(self.prompt_token_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one step added to one request; ``finish_reason`` is set on its last one.
+
+    A stop token is part of ``token_ids``; whether it is shown is the caller's business.
+    """
+
+    request_id: str
+    token_ids: list[int]
+    origins: list[Origin]
+    finish_reason: FinishReason | None = None

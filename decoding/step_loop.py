@@ -1,0 +1,1 @@
+"""The step loop: propose, verify, commit, for all running requests together."""

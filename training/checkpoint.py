@@ -1,0 +1,54 @@
+"""Checkpoints of a training job: safetensors and JSON, replaced whole or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+    """Write weights, optimiser state and ``progress`` beside ``folder``, then move them into place.
+
+    A kill at any moment leaves either the old checkpoint or the new one, at ``folder`` or at its
+    ``.old`` twin, which `load_checkpoint` falls back to.
+    """
+    fresh, old = folder.with_suffix(".new"), folder.with_suffix(".old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    state = optimizer.state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in model.named_parameters()}, fresh / "model.safetensors")
+    save_file(_flat(state["state"]), fresh / "optimizer.safetensors")
+    document = {"progress": progress, "param_groups": state["param_groups"]}
+    (fresh / "progress.json").write_text(json.dumps(document))
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Restore what `save_checkpoint` wrote and return its ``progress``, or None if there is none."""
+    place = folder if folder.exists() else folder.with_suffix(".old")
+    if not (place / "progress.json").is_file():
+        return None
+    weights = load_file(place / "model.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    document = json.loads((place / "progress.json").read_text())
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in load_file(place / "optimizer.safetensors").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
+    progress: dict[str, Any] = document["progress"]
+    return progress
+
+
+def _flat(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{index}.{name}": value.contiguous() for index, values in state.items() for name, value in values.items()}
