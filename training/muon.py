@@ -11,7 +11,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)  # maximal slope at zero (Jordan et al. 202
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     """Nearest semi-orthogonal matrices, roughly, by Newton-Schulz. Shape [count, rows, columns] in and out."""
-    wide = matrices.mT if matrices.size(-2) > matrices.size(-1) else matrices
+    wide: Tensor = matrices.mT if matrices.size(-2) > matrices.size(-1) else matrices
     wide = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     a, b, c = _QUINTIC
     for _ in range(iterations):

@@ -66,13 +66,13 @@ class JointOptimizer(torch.optim.Optimizer):
         for part in self.parts:
             part.zero_grad(set_to_none)
 
-    def state_dict(self) -> dict[str, object]:  # type: ignore[override]
+    def state_dict(self) -> dict[str, object]:
         muon, adam = (part.state_dict() for part in self.parts)
         offset = len(self.muon.param_groups[0]["params"])
         state = dict(muon["state"]) | {offset + index: value for index, value in adam["state"].items()}
         return {"state": state, "param_groups": [muon["param_groups"], adam["param_groups"]]}
 
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
         state, groups = state_dict["state"], state_dict["param_groups"]
         assert isinstance(state, dict) and isinstance(groups, list)
         offset = len(self.muon.param_groups[0]["params"])
@@ -136,7 +136,7 @@ def _train_step(model: LlamaForCausalLM, optimizer: JointOptimizer, batch: list[
     logits = model(input_ids=token_ids[:, :-1], use_cache=False).logits
     loss = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
