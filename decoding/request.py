@@ -120,7 +120,7 @@ class StepOutput:
     A stop token is part of ``token_ids``; whether it is shown is the caller's business.
     """
 
-    request_id: str
+    request: Request
     token_ids: list[int]
     origins: list[Origin]
     finish_reason: FinishReason | None = None

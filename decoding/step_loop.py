@@ -1,1 +1,259 @@
-"""The step loop: propose, verify, commit, for all running requests together."""
+"""The step loop: propose, verify, commit, for all running requests together.
+
+One step is one target forward over the rows of every running request: prompt chunks, last tokens and
+proposals of all drafters side by side. Prompts need no phase of their own: a request's *pending* tokens
+are those that its cache slot does not hold yet, one while it decodes, the whole prompt when it starts.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+from torch import Tensor
+
+from decoding.drafter import Drafter
+from decoding.model import LanguageModel
+from decoding.proposal import EMPTY, Proposal
+from decoding.request import FinishReason, Origin, Request, StepOutput
+from decoding.sampling import probabilities
+from decoding.span import Span
+from decoding.verification import VerificationResult, verify_greedy, verify_match, verify_rejection
+
+
+@dataclass(slots=True)
+class StepTimes:
+    """Seconds spent by part of the step, summed over ``num_steps``."""
+
+    num_steps: int = 0
+    draft: float = 0.0
+    target: float = 0.0
+    total: float = 0.0
+
+    @property
+    def other(self) -> float:
+        return self.total - self.draft - self.target
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one request does in the current step: pending tokens, then its proposal."""
+
+    request: Request
+    slot: int
+    pending: list[int]
+    is_complete: bool  # nothing pending is left over, so the next token can be drawn
+    proposal: Proposal = EMPTY
+
+    def span(self) -> Span:
+        rows = len(self.pending)
+        if not len(self.proposal):
+            return Span(self.slot, self.pending, logits_from=rows - 1 if self.is_complete else rows)
+        parents = [*range(-1, rows - 1), *(rows + parent for parent in self.proposal.parents)]
+        return Span(self.slot, self.pending + self.proposal.token_ids, parents, logits_from=rows - 1)
+
+
+class StepLoop:
+    """Decodes a batch of requests with one target and any number of drafters.
+
+    Args:
+        target: its cache has a slot for every request that may run at once.
+        drafters: by the names that requests carry; looked up anew at each step, so entries may come and go.
+        num_draft_tokens: proposal length for requests that leave it open.
+        max_rows: most prompt rows in one forward, so that a long prompt delays its batch mates little.
+    """
+
+    def __init__(
+        self,
+        target: LanguageModel,
+        drafters: Mapping[str, Drafter],
+        num_draft_tokens: int = 4,
+        max_rows: int = 256,
+    ):
+        self.target = target
+        self.drafters = drafters
+        self.num_draft_tokens = num_draft_tokens
+        self.max_rows = max_rows
+        self.times = StepTimes()
+        self._waiting: deque[Request] = deque()
+        self._running: dict[str, tuple[Request, int]] = {}
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def admit(self, request: Request) -> None:
+        """Queue a request; it starts at the next step that finds a free slot.
+
+        Raises:
+            ValueError: it could not finish within the cache's length.
+        """
+        needed, room = len(request.prompt_token_ids) + request.sampling.max_tokens, self.target.cache.max_length
+        if not request.prompt_token_ids:
+            raise ValueError("the prompt is empty")
+        if needed > room:
+            raise ValueError(f"prompt and answer may need {needed} tokens; this deployment holds {room}")
+        self._waiting.append(request)
+
+    def assign(self, request_id: str, drafter: str | None) -> None:
+        """Let ``drafter`` propose for a request from the next step on; unknown requests are fine."""
+        running = [self._running[request_id][0]] if request_id in self._running else []
+        for request in (*running, *self._waiting):
+            if request.request_id == request_id and request.drafter != drafter:
+                self._release_drafter(request)
+                request.drafter = drafter
+
+    def cancel(self, request_id: str) -> bool:
+        """Drop a request and free its slot at once; False if it is not here."""
+        if request_id in self._running:
+            self._finish(*self._running[request_id])
+            return True
+        kept = [request for request in self._waiting if request.request_id != request_id]
+        found = len(kept) < len(self._waiting)
+        self._waiting = deque(kept)
+        return found
+
+    def step(self) -> list[StepOutput]:
+        """One target run for every running request; empty when nothing runs."""
+        began = perf_counter()
+        self._start_waiting()
+        turns = self._take_turns()
+        if not turns:
+            return []
+        self._propose(turns)
+        drafted = perf_counter()
+        logits = self.target.forward([turn.span() for turn in turns])
+        verified = perf_counter()
+        outputs = self._verify(turns, logits)
+        self.times.num_steps += 1
+        self.times.draft += drafted - began
+        self.times.target += verified - drafted
+        self.times.total += perf_counter() - began
+        return outputs
+
+    def run(self, requests: Iterable[Request]) -> None:
+        """Decode ``requests`` to their end; their tokens and counts are on them afterwards."""
+        for request in requests:
+            self.admit(request)
+        while self._running or self._waiting:
+            self.step()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self.target.cache.num_free:
+            request = self._waiting.popleft()
+            self._running[request.request_id] = (request, self.target.cache.allocate())
+
+    def _take_turns(self) -> list[_Turn]:
+        turns: list[_Turn] = []
+        budget = self.max_rows
+        for request, slot in self._running.values():
+            cached = self.target.cache.lengths[slot]
+            missing = len(request.token_ids) - cached
+            rows = 1 if missing == 1 else min(missing, budget)  # decoding never waits for another's prompt
+            if rows:
+                turns.append(_Turn(request, slot, request.token_ids[cached : cached + rows], rows == missing))
+            if missing > 1:
+                budget -= rows
+        return turns
+
+    def _propose(self, turns: list[_Turn]) -> None:
+        groups: dict[str, list[_Turn]] = {}
+        for turn in turns:
+            name = turn.request.drafter or ""
+            if len(turn.pending) == 1 and name in self.drafters and turn.request.num_remaining > 1:
+                groups.setdefault(name, []).append(turn)
+        for name, group in groups.items():
+            requests = [turn.request for turn in group]
+            proposals = self.drafters[name].propose(requests, [self._length(request) for request in requests])
+            for turn, proposal in zip(group, proposals, strict=True):
+                turn.proposal = proposal
+
+    def _length(self, request: Request) -> int:
+        wanted = self.num_draft_tokens if request.num_draft_tokens is None else request.num_draft_tokens
+        return min(wanted, request.num_remaining - 1)  # the target adds one token of its own
+
+    def _verify(self, turns: list[_Turn], logits: Tensor) -> list[StepOutput]:
+        outputs: list[StepOutput] = []
+        best = logits.argmax(dim=-1).tolist() if any(turn.request.sampling.is_greedy for turn in turns) else []
+        row = 0
+        for turn in turns:
+            if not turn.is_complete:
+                self.target.cache.commit(turn.slot, range(len(turn.pending)))
+                continue
+            end = row + 1 + len(turn.proposal)
+            result = _apply_rule(turn, best[row:end], logits[row:end])
+            outputs.append(self._commit(turn, result))
+            row = end
+        return outputs
+
+    def _commit(self, turn: _Turn, result: VerificationResult) -> StepOutput:
+        request, proposal = turn.request, turn.proposal
+        if len(proposal):
+            assert request.drafter is not None
+            drafter = self.drafters[request.drafter]
+            drafter.commit(request, len(result.path))
+            origins = [drafter.origin] * len(result.path)
+            origins.append(Origin.CORRECTED if _has_child(proposal, result.path) else Origin.BONUS)
+        else:
+            origins = [Origin.PLAIN]
+        rows = len(turn.pending)
+        self.target.cache.commit(turn.slot, [*range(rows), *(rows + node for node in result.path)])
+        tokens = [*(proposal.token_ids[node] for node in result.path), result.token_id]
+        tokens, finish_reason = _cut(tokens, request)
+        request.token_ids.extend(tokens)
+        _count(request, proposal, len(result.path), len(tokens))
+        if finish_reason is not None:
+            self._finish(request, turn.slot)
+        return StepOutput(request, tokens, origins[: len(tokens)], finish_reason)
+
+    def _finish(self, request: Request, slot: int) -> None:
+        self.target.cache.release(slot)
+        self._release_drafter(request)
+        del self._running[request.request_id]
+
+    def _release_drafter(self, request: Request) -> None:
+        if request.drafter is not None and request.drafter in self.drafters:
+            self.drafters[request.drafter].release(request.request_id)
+
+
+def _apply_rule(turn: _Turn, best: list[int], logits: Tensor) -> VerificationResult:
+    request, proposal = turn.request, turn.proposal
+    if request.sampling.is_greedy:
+        return verify_greedy(proposal, best)
+    target_probs = probabilities(logits, request.sampling)
+    if proposal.draft_probs is not None:
+        return verify_rejection(proposal, target_probs, request.randomness)
+    return verify_match(proposal, target_probs, request.randomness)
+
+
+def _has_child(proposal: Proposal, path: list[int]) -> bool:
+    return (path[-1] if path else -1) in proposal.parents
+
+
+def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason | None]:
+    """``tokens`` up to the first stop token or the last one allowed, and why the request ends there, if it does."""
+    for index, token_id in enumerate(tokens[: request.num_remaining]):
+        if token_id in request.sampling.stop_token_ids:
+            return tokens[: index + 1], FinishReason.STOP
+    if len(tokens) >= request.num_remaining:
+        return tokens[: request.num_remaining], FinishReason.LENGTH
+    return tokens, None
+
+
+def _count(request: Request, proposal: Proposal, num_accepted: int, num_emitted: int) -> None:
+    counts = request.counts
+    counts.num_target_runs += 1
+    counts.num_generated_tokens += num_emitted
+    if not len(proposal):
+        return
+    counts.num_drafts += 1
+    counts.num_draft_tokens += len(proposal)
+    counts.num_accepted_tokens += num_accepted
+    missing = num_accepted - len(counts.num_accepted_tokens_per_pos)
+    counts.num_accepted_tokens_per_pos.extend([0] * missing)
+    for position in range(num_accepted):
+        counts.num_accepted_tokens_per_pos[position] += 1

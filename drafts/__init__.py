@@ -1,0 +1,1 @@
+"""What proposes tokens: draft models by topic, prompt lookup, and the pool that holds them."""

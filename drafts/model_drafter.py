@@ -1,0 +1,97 @@
+"""A draft model that proposes chains, token by token."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from decoding.model import LanguageModel
+from decoding.proposal import EMPTY, Proposal
+from decoding.request import Origin, Request
+from decoding.sampling import probabilities
+from decoding.span import Span
+
+_CATCH_UP_ROWS = 512
+
+
+class ModelDrafter:
+    """Proposes with a small language model and keeps its cache in step with the requests.
+
+    The cache of a request always holds a prefix of its tokens, possibly followed by tokens of the last
+    proposal. Whatever is missing, be it one token after a full acceptance or the whole text after a late
+    routing decision, is fed before the next proposal.
+    """
+
+    origin = Origin.DRAFT
+
+    def __init__(self, model: LanguageModel):
+        self.model = model
+        self._slots: dict[str, int] = {}
+
+    def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
+        """One chain a request; empty where the draft has no slot or no room left."""
+        chains: dict[int, list[int]] = {}
+        laws: dict[int, list[Tensor]] = {}
+        active = [i for i, length in enumerate(num_draft_tokens) if length > 0 and self._has_room(requests[i], length)]
+        for depth in range(max((num_draft_tokens[i] for i in active), default=0)):
+            active = [i for i in active if num_draft_tokens[i] > depth]
+            group = [requests[i] for i in active]
+            logits = self._extend(group, [chains[i][-1] for i in active]) if depth else self._catch_up(group)
+            best = logits.argmax(dim=-1).tolist()
+            for row, i in enumerate(active):
+                if requests[i].sampling.is_greedy:
+                    chains.setdefault(i, []).append(best[row])
+                    continue
+                law = probabilities(logits[row : row + 1], requests[i].sampling)[0]
+                chains.setdefault(i, []).append(requests[i].randomness.choose(law))
+                laws.setdefault(i, []).append(law)
+        return [
+            Proposal.chain(chains[i], torch.stack(laws[i]) if i in laws else None) if i in chains else EMPTY
+            for i in range(len(requests))
+        ]
+
+    def commit(self, request: Request, num_accepted: int) -> None:
+        slot = self._slots[request.request_id]
+        kept = min(len(request.token_ids) + num_accepted, self.model.cache.lengths[slot])
+        self.model.cache.rollback(slot, kept)
+
+    def release(self, request_id: str) -> None:
+        slot = self._slots.pop(request_id, None)
+        if slot is not None:
+            self.model.cache.release(slot)
+
+    def _has_room(self, request: Request, length: int) -> bool:
+        if len(request.token_ids) + length > self.model.cache.max_length:
+            return False
+        if request.request_id not in self._slots:
+            if not self.model.cache.num_free:
+                return False
+            self._slots[request.request_id] = self.model.cache.allocate()
+        return True
+
+    def _catch_up(self, requests: Sequence[Request]) -> Tensor:
+        """Logits [requests, vocab_size] after the last committed token of each, feeding whatever is missing."""
+        spans = [self._missing(request) for request in requests]
+        while any(len(span.token_ids) > _CATCH_UP_ROWS for span in spans):
+            self._feed([_first(span) for span in spans if len(span.token_ids) > _CATCH_UP_ROWS])
+            spans = [self._missing(request) for request in requests]
+        return self._feed(spans)
+
+    def _missing(self, request: Request) -> Span:
+        slot = self._slots[request.request_id]
+        missing = request.token_ids[self.model.cache.lengths[slot] :]
+        return Span(slot, missing, logits_from=len(missing) - 1)
+
+    def _extend(self, requests: Sequence[Request], last_drafted: Sequence[int]) -> Tensor:
+        pairs = zip(requests, last_drafted, strict=True)
+        return self._feed([Span(self._slots[request.request_id], [token_id]) for request, token_id in pairs])
+
+    def _feed(self, spans: list[Span]) -> Tensor:
+        logits = self.model.forward(spans)
+        for span in spans:
+            self.model.cache.commit(span.slot, range(len(span.token_ids)))
+        return logits
+
+
+def _first(span: Span) -> Span:
+    return Span(span.slot, span.token_ids[:_CATCH_UP_ROWS], logits_from=_CATCH_UP_ROWS)

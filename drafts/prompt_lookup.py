@@ -1,0 +1,60 @@
+"""Proposals copied from the request's own text: free, no weights."""
+
+from collections.abc import Sequence
+
+from decoding.proposal import EMPTY, Proposal
+from decoding.request import Origin, Request
+
+NGRAM_SIZES = (4, 3, 2)  # longest first: a longer match is more often right
+
+
+class PromptLookup:
+    """Finds the last tokens earlier in prompt and answer and proposes what followed them there.
+
+    Source: prompt lookup decoding (Saxena 2023); the newest earlier occurrence wins. The proposal is
+    deterministic, so it carries no ``draft_probs``.
+    """
+
+    origin = Origin.LOOKUP
+
+    def __init__(self) -> None:
+        self._indices: dict[str, _NgramIndex] = {}
+
+    def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
+        return [self._propose(*pair) for pair in zip(requests, num_draft_tokens, strict=True)]
+
+    def commit(self, request: Request, num_accepted: int) -> None:
+        """Nothing to repair: the index is built from committed tokens only."""
+
+    def release(self, request_id: str) -> None:
+        self._indices.pop(request_id, None)
+
+    def _propose(self, request: Request, length: int) -> Proposal:
+        index = self._indices.setdefault(request.request_id, _NgramIndex())
+        index.extend(request.token_ids)
+        start = index.find(request.token_ids)
+        if start is None or length < 1:
+            return EMPTY
+        return Proposal.chain(request.token_ids[start : start + length])
+
+
+class _NgramIndex:
+    """Where each n-gram was last followed by something, brought up to date token by token."""
+
+    def __init__(self) -> None:
+        self._follower: dict[tuple[int, ...], int] = {}
+        self._length = 0
+
+    def extend(self, token_ids: list[int]) -> None:
+        for end in range(max(self._length, 1), len(token_ids)):  # token_ids[end] follows the n-grams that end before it
+            for size in NGRAM_SIZES:
+                if size <= end:
+                    self._follower[tuple(token_ids[end - size : end])] = end
+        self._length = len(token_ids)
+
+    def find(self, token_ids: list[int]) -> int | None:
+        for size in NGRAM_SIZES:
+            start = self._follower.get(tuple(token_ids[-size:]))
+            if start is not None:
+                return start
+        return None
