@@ -29,6 +29,10 @@ class KVCache:
         self._free = list(range(num_slots - 1, -1, -1))
 
     @property
+    def num_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+    @property
     def num_free(self) -> int:
         return len(self._free)
 

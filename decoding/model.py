@@ -19,6 +19,7 @@ class LanguageModel(Protocol):
 
     config: ModelConfig
     cache: KVCache
+    num_weight_bytes: int
 
     def forward(self, spans: Sequence[Span]) -> Tensor:
         """Run all rows of all spans in one pass and write their keys and values behind each slot's length.

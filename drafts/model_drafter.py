@@ -28,6 +28,16 @@ class ModelDrafter:
         self.model = model
         self._slots: dict[str, int] = {}
 
+    @property
+    def num_requests(self) -> int:
+        """Requests that hold a slot of the draft's cache."""
+        return len(self._slots)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of weights and cache."""
+        return self.model.num_weight_bytes + self.model.cache.num_bytes
+
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One chain a request; empty where the draft has no slot or no room left."""
         chains: dict[int, list[int]] = {}

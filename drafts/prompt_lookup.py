@@ -35,7 +35,16 @@ class PromptLookup:
         start = index.find(request.token_ids)
         if start is None or length < 1:
             return EMPTY
-        return Proposal.chain(request.token_ids[start : start + length])
+        return Proposal.chain(_copy(request.token_ids, start, length))
+
+
+def _copy(token_ids: list[int], start: int, length: int) -> list[int]:
+    """``length`` tokens from ``start`` on; past the end it goes on with its own copy, so a period repeats."""
+    copied = token_ids[start : start + length]
+    period = len(token_ids) - start
+    while len(copied) < length:
+        copied.append(copied[-period])
+    return copied
 
 
 class _NgramIndex:

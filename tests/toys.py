@@ -47,6 +47,7 @@ class ToyModel:
         self.config = toy_config(vocab_size)
         self.cache = KVCache(self.config, num_slots, max_length, dtype=torch.float64)
         self.num_forwards = 0
+        self.num_weight_bytes = 1000
         self._seed, self._memory = seed, memory
 
     def logits(self, context: Sequence[int]) -> Tensor:

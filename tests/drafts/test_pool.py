@@ -1,0 +1,69 @@
+"""The pool loads drafts on demand, keeps to its budget and falls back to the general draft."""
+
+from pathlib import Path
+
+from decoding.request import SamplingParams
+from decoding.step_loop import StepLoop
+from drafts.pool import DraftPool, DraftSpec
+from tests.toys import ToyModel, make_request
+
+SPECS = {name: DraftSpec(name, f"{name}@v1", Path(name)) for name in ("general", "sql", "math", "chat")}
+ONE = 1000 + ToyModel(5, 0).cache.num_bytes
+
+
+def pool_of(budget, specs=SPECS, **options):
+    loads = []
+
+    def load(folder):
+        loads.append(folder.name)
+        return ToyModel(5, 1)
+
+    return DraftPool(specs, load, memory_bytes=budget, **options), loads
+
+
+def test_the_general_draft_is_there_from_the_start_and_others_on_first_use():
+    """Only the general draft is loaded at start; a topic's draft when it is selected, once."""
+    pool, loads = pool_of(10 * ONE)
+    assert loads == ["general"]
+    assert pool.select("sql") == pool.select("sql") == "sql"
+    assert loads == ["general", "sql"]
+    assert set(pool) == {"general", "sql", "lookup"}
+    assert pool.names == ["general", "sql", "math", "chat", "lookup"]
+
+
+def test_the_least_recently_used_draft_leaves_and_the_general_one_never_does():
+    """Beyond the budget the draft that was selected longest ago is dropped."""
+    pool, loads = pool_of(3 * ONE)
+    for name in ("sql", "math", "sql", "chat"):
+        pool.select(name)
+    assert set(pool) == {"general", "sql", "chat", "lookup"}
+    assert pool.used_bytes <= 3 * ONE
+    assert loads == ["general", "sql", "math", "chat"]
+
+
+def test_a_draft_in_use_stays_whatever_the_budget():
+    """A running request never loses its draft."""
+    pool, _ = pool_of(2 * ONE)
+    loop = StepLoop(ToyModel(5, 0), pool)
+    loop.admit(make_request([1, 2], SamplingParams(max_tokens=20), drafter=pool.select("sql")))
+    loop.step()
+    loop.step()
+    pool.select("math")
+    assert set(pool) == {"general", "sql", "math", "lookup"}
+    loop.cancel("r")
+    pool.select("chat")
+    assert set(pool) == {"general", "chat", "lookup"}
+
+
+def test_a_topic_without_a_draft_falls_back():
+    """No draft of its own: the general one, else prompt lookup, else nobody."""
+    assert pool_of(9 * ONE)[0].select("cooking") == "general"
+    only_sql = {"sql": SPECS["sql"]}
+    assert pool_of(9 * ONE, only_sql)[0].select("cooking") == "lookup"
+    assert pool_of(9 * ONE, only_sql, prompt_lookup=False)[0].select("cooking") is None
+
+
+def test_labels_carry_the_version():
+    """Replies say which version proposed."""
+    pool, _ = pool_of(9 * ONE)
+    assert [pool.label(name) for name in ("sql", "lookup", None)] == ["sql@v1", "lookup", "none"]

@@ -1,0 +1,39 @@
+"""Prompt lookup copies what followed the same words before."""
+
+from decoding.request import SamplingParams
+from drafts.prompt_lookup import PromptLookup
+from tests.toys import make_request
+
+
+def propose(token_ids, length=3, lookup=None):
+    request = make_request(token_ids, SamplingParams(max_tokens=9))
+    return (lookup or PromptLookup()).propose([request], [length])[0].token_ids
+
+
+def test_the_longest_and_newest_match_wins():
+    """Four matching tokens beat two, and of equal matches the newest is copied."""
+    assert propose([1, 2, 3, 4, 9, 9, 3, 4, 7, 7, 1, 2, 3, 4], 2) == [9, 9]
+    assert propose([5, 6, 1, 5, 6, 2, 5, 6], 1) == [2]
+
+
+def test_nothing_is_proposed_without_a_match():
+    """Text that never repeats two tokens gives an empty proposal, as does a length of 0."""
+    assert propose([1, 2, 3, 4, 5]) == []
+    assert propose([1, 2, 1, 2], 0) == []
+    assert propose([1]) == []
+
+
+def test_a_proposal_may_run_past_the_text_that_it_continues():
+    """A period at the end of the text is proposed for as long as asked."""
+    assert propose([1, 2, 1, 2, 1, 2], 5) == [1, 2, 1, 2, 1]
+    assert propose([7, 7, 7], 4) == [7, 7, 7, 7]
+
+
+def test_the_index_follows_the_answer():
+    """Tokens that the answer added are found at the next step."""
+    lookup, request = PromptLookup(), make_request([1, 2, 3], SamplingParams(max_tokens=9))
+    assert lookup.propose([request], [3])[0].token_ids == []
+    request.token_ids += [8, 1, 2]
+    assert lookup.propose([request], [3])[0].token_ids == [3, 8, 1]
+    lookup.release("r")
+    assert lookup.propose([request], [3])[0].token_ids == [3, 8, 1]
