@@ -1,0 +1,226 @@
+"""The router beside the step loop: a ``TopicRouter`` in a child process, so that routing never delays a token.
+
+``submit`` and ``poll`` never block. The child computes with one thread, answers in batches whatever is waiting, and
+ends by itself when its parent is gone. If it fails, requests keep their general draft: ``error`` says why.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import RouterError
+from router.decision import RoutingDecision
+
+if TYPE_CHECKING:
+    from router.encoder import Encoder
+    from router.topic_router import TopicRouter
+
+MAX_BATCH = 32
+# Longer queries are cut before they are sent; the encoder reads less than this.
+MAX_CHARACTERS = 16_384
+_CLOSE_SECONDS = 2.0
+_PARENT_CHECK_SECONDS = 5.0
+
+RequestId = int | str
+MakeEncoder = Callable[[], "Encoder"]
+
+
+@dataclass(frozen=True)
+class _Load:
+    folder: Path
+    make_encoder: MakeEncoder
+    min_confidence: float | None
+
+
+@dataclass(frozen=True)
+class _Query:
+    request_id: RequestId
+    text: str
+
+
+_Message = _Load | _Query
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    error: str
+
+
+@dataclass(frozen=True)
+class _Decided:
+    decisions: list[tuple[RequestId, RoutingDecision]]
+
+
+class RouterProcess:
+    """A router in a child process, for one caller thread.
+
+    Args:
+        folder: a router folder.
+        make_encoder: makes the encoder, in the child; picklable, such as ``functools.partial(load_encoder, name)``.
+        min_confidence: overrides the router's own threshold.
+    """
+
+    _process: SpawnProcess
+    _replies: "Connection[Any, Any]"
+    _outbox: "queue.SimpleQueue[_Message | None]"
+    _sender: threading.Thread
+    _decided: list[tuple[RequestId, RoutingDecision]]
+    _ready: bool
+    _error: str
+
+    def __init__(self, folder: Path, make_encoder: MakeEncoder, min_confidence: float | None = None):
+        self._make_encoder, self._min_confidence = make_encoder, min_confidence
+        self._start(folder)
+
+    @property
+    def ready(self) -> bool:
+        """A router is loaded and its process is alive."""
+        self._receive()
+        return self._ready
+
+    @property
+    def error(self) -> str:
+        """Why the last load failed or the process ended; empty when all is well."""
+        self._receive()
+        return self._error
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child."""
+        return self._process.pid
+
+    def submit(self, request_id: RequestId, text: str) -> None:
+        """Ask for a decision; returns at once, and what is asked before the router is ready is answered after."""
+        self._outbox.put(_Query(request_id, text[:MAX_CHARACTERS]))
+
+    def poll(self) -> list[tuple[RequestId, RoutingDecision]]:
+        """Decisions that arrived since the last call, without waiting for more."""
+        self._receive()
+        decided, self._decided = self._decided, []
+        return decided
+
+    def reload(self, folder: Path) -> None:
+        """Serve another router folder from the next batch on; returns at once.
+
+        If the folder cannot be used, ``error`` says why and the router that was loaded before goes on. A process that
+        has ended is started again.
+        """
+        if self._process.is_alive():
+            self._error = ""
+            self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence))
+        else:
+            self.close()
+            self._start(folder)
+
+    def close(self) -> None:
+        """End the child; decisions not polled yet are lost. A second call does nothing."""
+        self._ready = False
+        self._outbox.put(None)
+        self._process.join(_CLOSE_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._sender.join()
+        self._replies.close()
+
+    def _start(self, folder: Path) -> None:
+        self._ready, self._error = False, ""
+        self._decided = []
+        context = multiprocessing.get_context("spawn")
+        queries, requests = context.Pipe(duplex=False)
+        self._replies, answers = context.Pipe(duplex=False)
+        self._process = context.Process(target=_serve, args=(queries, answers), name="router", daemon=True)
+        self._process.start()
+        queries.close()
+        answers.close()
+        self._outbox = queue.SimpleQueue()
+        # A pipe that is full blocks its writer; only this thread may wait for the child.
+        self._sender = threading.Thread(target=_send, args=(self._outbox, requests), name="router-sender", daemon=True)
+        self._sender.start()
+        self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence))
+
+    def _receive(self) -> None:
+        if self._replies.closed:
+            return
+        try:
+            while self._replies.poll(0):
+                self._take(self._replies.recv())
+        except (EOFError, OSError):
+            self._ready = False
+            self._error = self._error or "the router process has ended; queries get the general draft"
+
+    def _take(self, reply: _Loaded | _Decided) -> None:
+        if isinstance(reply, _Decided):
+            self._decided += reply.decisions
+        elif reply.error:
+            self._error = reply.error
+        else:
+            self._ready, self._error = True, ""
+
+
+def _send(outbox: "queue.SimpleQueue[_Message | None]", requests: "Connection[Any, Any]") -> None:
+    with requests:
+        while (message := outbox.get()) is not None:
+            # With the child gone, what is still asked is dropped: poll() has found out by itself.
+            with contextlib.suppress(BrokenPipeError):
+                requests.send(message)
+
+
+def _serve(queries: "Connection[Any, Any]", answers: "Connection[Any, Any]") -> None:
+    """Body of the child: load, then answer until the parent closes its end or is gone."""
+    # Set before numpy or torch are imported, which unpickling the first message does.
+    os.environ.update(
+        OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
+    )
+    # Ctrl-C reaches the whole process group; ending the child is the parent's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent, router = os.getppid(), None
+    try:
+        while os.getppid() == parent:
+            if wait([queries], timeout=_PARENT_CHECK_SECONDS):
+                router = _answer(_waiting(queries), answers, router)
+    except (EOFError, BrokenPipeError):
+        return
+
+
+def _waiting(queries: "Connection[Any, Any]") -> list[_Message]:
+    messages = [queries.recv()]
+    while len(messages) < MAX_BATCH and queries.poll(0):
+        messages.append(queries.recv())
+    return messages
+
+
+def _answer(
+    messages: list[_Message], answers: "Connection[Any, Any]", router: "TopicRouter | None"
+) -> "TopicRouter | None":
+    for message in messages:
+        if isinstance(message, _Load):
+            router, error = _load(message, router)
+            answers.send(_Loaded(error))
+    asked = [message for message in messages if isinstance(message, _Query)]
+    if router is not None and asked:
+        decisions = router.decide_many([query.text for query in asked])
+        answers.send(_Decided([(query.request_id, made) for query, made in zip(asked, decisions, strict=True)]))
+    return router
+
+
+def _load(message: _Load, current: "TopicRouter | None") -> "tuple[TopicRouter | None, str]":
+    from router.topic_router import TopicRouter
+
+    try:
+        encoder = current.encoder if current is not None else message.make_encoder()
+        router = TopicRouter.load(message.folder, encoder)
+    except RouterError as error:
+        return current, str(error)
+    if message.min_confidence is not None:
+        router = router.with_min_confidence(message.min_confidence)
+    return router, ""
