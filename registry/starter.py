@@ -1,0 +1,164 @@
+"""The shipped starter becomes registered versions on first use.
+
+``starter.json`` in the starter's folder names the parts::
+
+    {"format": 1, "name": "starter", "topics": ["sql"], "target": "target", "router": "router",
+     "drafts": {"general": "drafts/general", "sql": "drafts/sql"},
+     "tags": {"sql": {"topic": "sql", "target": "...", "tokenizer": "...", "alpha": "0.88"}}}
+
+The target is served from the folder itself. An import that was killed is completed by the next one:
+a model is marked as imported last, and a version is registered only once its files are in place.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+
+from configs.errors import RegistryError
+from registry import leftovers
+from registry.content import content_digest
+from registry.figures import metrics_of
+from registry.locks import exclusive
+from registry.names import CHALLENGER, CHAMPION, model_of, router_model
+from registry.store import Registry
+from registry.version import ModelSummary, Version
+
+MARK = "starter"  # tag: the digest of the starter that a model or version was imported from
+
+
+class Manifest(BaseModel):
+    """What ``starter.json`` says; other keys are not for the registry."""
+
+    format: Literal[1]
+    name: str
+    topics: list[str]
+    target: str
+    drafts: dict[str, str]
+    router: str | None = None
+    tags: dict[str, dict[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One draft or the router of a starter."""
+
+    model: str
+    short: str
+    folder: Path
+    content: str
+    tags: dict[str, str]
+
+
+def import_starter(registry: Registry, folder: Path, name: str = "starter") -> bool:
+    """Register what the starter in ``folder`` holds as ``NAME-draft-TOPIC`` and ``NAME-router``.
+
+    Nothing happens if this very starter was imported before. A newer one adds versions and moves
+    ``champion``, except from a version that was learned here for the same target: that one stays and
+    the newer one becomes ``challenger``.
+
+    Returns:
+        True if anything was imported.
+
+    Raises:
+        RegistryError: the folder is no starter, or the registry failed.
+    """
+    parts = read_starter(folder, name)
+    digest = hashlib.sha256("".join(f"{part.model} {part.content}\n" for part in parts).encode()).hexdigest()
+    digest = hashlib.sha256(digest.encode() + (folder / "starter.json").read_bytes()).hexdigest()
+    if not _missing(registry, parts, digest, name):
+        return False
+    with exclusive(registry.location.state / "locks" / "starter.lock"):
+        leftovers.clear(registry, [_experiment(part, name) for part in parts])
+        todo = _missing(registry, parts, digest, name)
+        for part, summary in todo:
+            _import(registry, part, summary, digest, name)
+    return bool(todo)
+
+
+def read_starter(folder: Path, name: str = "starter") -> list[Part]:
+    """The parts of the starter in ``folder``, digests computed.
+
+    Raises:
+        RegistryError: there is no ``starter.json``, or it cannot be used.
+    """
+    file = folder / "starter.json"
+    try:
+        manifest = Manifest.model_validate_json(file.read_bytes())
+    except FileNotFoundError as error:
+        raise RegistryError(
+            f"{folder} holds no starter.json", do="name the starter folder of the repository"
+        ) from error
+    except ValidationError as error:
+        facts = tuple(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors())
+        raise RegistryError(
+            f"{file} cannot be used", do="check out the repository's own starter folder", facts=facts
+        ) from error
+    places = dict(manifest.drafts)
+    if manifest.router is not None:
+        places["router"] = manifest.router
+    return [_part(folder / place, short, name, manifest) for short, place in places.items()]
+
+
+def _part(folder: Path, short: str, name: str, manifest: Manifest) -> Part:
+    tags = dict(manifest.tags.get(short, {}))
+    if short != "router":
+        tags.setdefault("topic", short)
+    return Part(model_of(name, short), short, folder, content_digest(folder), tags)
+
+
+def _missing(registry: Registry, parts: list[Part], digest: str, name: str) -> list[tuple[Part, ModelSummary | None]]:
+    known = {summary.model: summary for summary in registry.list_models(f"{name}-")}
+    return [
+        (part, known.get(part.model))
+        for part in parts
+        if part.model not in known or known[part.model].tags.get(MARK) != digest
+    ]
+
+
+def _import(registry: Registry, part: Part, summary: ModelSummary | None, digest: str, name: str) -> None:
+    versions = summary.versions if summary is not None else ()
+    version = next((old for old in versions if old.tags.get("content") == part.content and MARK in old.tags), None)
+    if version is None:
+        version = _register(registry, part, digest, name)
+    else:
+        registry.set_tags(version, {**part.tags, MARK: digest})
+    champion = summary.champion if summary is not None else None
+    if champion is None or champion.version != version.version:
+        alias = CHALLENGER if _stays(champion, part) else CHAMPION
+        current = None if summary is None else summary.aliases.get(alias)
+        registry.set_alias(part.model, alias, version.version, expected_current=current)
+    registry.set_model_facts(part.model, {MARK: digest}, _description(part, name))
+
+
+def _register(registry: Registry, part: Part, digest: str, name: str) -> Version:
+    return registry.register(
+        part.model,
+        part.folder,
+        {**part.tags, MARK: digest, "job": leftovers.JOB},
+        metrics_of(part.tags),
+        run_name=f"{part.short} from the starter",
+        experiment=_experiment(part, name),
+        description="As shipped with polydraft.",
+    )
+
+
+def _stays(champion: Version | None, part: Part) -> bool:
+    if champion is None or MARK in champion.tags:
+        return False
+    return champion.tags.get("target") == part.tags.get("target")
+
+
+def _experiment(part: Part, name: str) -> str:
+    return f"{name}-router" if part.model == router_model(name) else f"{name}-distill"
+
+
+def _description(part: Part, name: str) -> str:
+    if part.model == router_model(name):
+        return f"Chooses a draft of {name} for a query. Made by `polydraft router retrain`; data only, no pickles."
+    return (
+        f"Drafts tokens for {part.short} text, to be checked by the target of {name}. An ordinary checkpoint: "
+        "`transformers.AutoModelForCausalLM.from_pretrained(FOLDER)`. Data and licences: MODEL_CARD.md of the starter."
+    )

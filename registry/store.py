@@ -1,0 +1,191 @@
+"""Versions of drafts and routers in MLflow: register, find, point aliases.
+
+Weights are safetensors, everything else JSON: nothing that is registered or resolved runs code.
+Every version has lineage to the MLflow run that made it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from configs.errors import RegistryError
+from registry import aliases
+from registry.connection import answering, check_there, connect
+from registry.content import content_digest
+from registry.fetch import folder_of
+from registry.location import Location, locate
+from registry.locks import exclusive
+from registry.lookup import model_summaries, version_entity, version_from
+from registry.names import CHAMPION, Reference
+from registry.runs import Run, experiment_id
+from registry.section import RegistrySection
+from registry.version import ModelSummary, Version
+
+
+class Registry:
+    """One registry, opened. Make it with `Registry.open`."""
+
+    def __init__(self, location: Location, client: Any):
+        self.location = location
+        self.client = client
+        self.folders: dict[tuple[str, int], Path] = {}  # versions never change, nor does where they are
+
+    @classmethod
+    def open(cls, section: RegistrySection) -> Self:
+        """Connect, making the local registry if it is not there.
+
+        Raises:
+            RegistryError: no registry answers at ``section.uri``.
+        """
+        location = locate(section)
+        return cls(location, connect(location))
+
+    def start_run(
+        self, experiment: str, name: str, tags: Mapping[str, str] | None = None, description: str = ""
+    ) -> Run:
+        """Begin an MLflow run; use it as a context manager, so that it ends as finished or failed."""
+        check_there(self.location)
+        with answering(self.location):
+            experiment_key = experiment_id(self.client, experiment, self.location.artifact_root)
+            return Run.start(self.client, self.location, experiment_key, name, dict(tags or {}), description)
+
+    def register(
+        self,
+        model: str,
+        folder: Path,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float] | None = None,
+        alias: str | None = None,
+        *,
+        run_name: str = "",
+        experiment: str = "",
+        description: str = "",
+        parent_version: int | None = None,
+        run: Run | None = None,
+    ) -> Version:
+        """Copy ``folder`` into the registry as the next version of ``model`` and return it.
+
+        Args:
+            tags: facts of the version; ``content``, a digest of the files, is added.
+            metrics: final figures, logged to the run.
+            alias: moved to the new version, whatever it pointed to.
+            run: the run that made the version; without one, a run ``run_name`` is made in ``experiment``.
+
+        Raises:
+            RegistryError: the folder holds no files or pickles, or the registry failed.
+        """
+        facts = {**tags, "content": content_digest(folder)}
+        if parent_version is not None:
+            facts["parent_version"] = str(parent_version)
+        if run is None:
+            with self.start_run(experiment or model, run_name or model, facts, description) as own:
+                return self._register(own, model, folder, facts, metrics, alias, description)
+        return self._register(run, model, folder, facts, metrics, alias, description)
+
+    def _register(
+        self,
+        run: Run,
+        model: str,
+        folder: Path,
+        tags: dict[str, str],
+        metrics: Mapping[str, float] | None,
+        alias: str | None,
+        description: str,
+    ) -> Version:
+        if metrics:
+            run.log(metrics)
+        source = run.keep_model(model, folder, tags)
+        with answering(self.location):
+            _ensure_model(self.client, model)
+            entity = self.client.create_model_version(
+                model, source, run_id=run.run_id, tags=tags, description=description or None
+            )
+        number = int(entity.version)
+        if alias is not None:
+            with exclusive(aliases.lock_file(self.location, model)), answering(self.location):
+                aliases.point(self.client, model, alias, number)
+        return self.get(Reference(model, None, number))
+
+    def resolve(self, reference: str) -> Version:
+        """The version that ``registry://NAME@ALIAS_OR_vN`` means now, with its files on this machine.
+
+        Files of the local registry are used where they are; those of a server are downloaded once.
+
+        Raises:
+            RegistryError: no registry, no such model, alias or version; the nearest known one is named.
+        """
+        return self.get(Reference.parse(reference))
+
+    def get(self, reference: Reference) -> Version:
+        """As `resolve`, for a reference that is already parsed."""
+        check_there(self.location)
+        with answering(self.location):
+            entity = version_entity(self.client, reference)
+            key = (entity.name, int(entity.version))
+            if key not in self.folders:
+                self.folders[key] = folder_of(self.client, self.location, entity)
+        return version_from(entity, self.folders[key])
+
+    def list_models(self, prefix: str = "") -> list[ModelSummary]:
+        """All models whose name begins with ``prefix``, by name, with all their versions."""
+        check_there(self.location)
+        with answering(self.location):
+            return model_summaries(self.client, self.location, prefix)
+
+    def set_alias(self, model: str, alias: str, version: int, expected_current: int | None) -> Version:
+        """Point ``alias`` to ``version`` if it still points to ``expected_current`` (None: to nothing).
+
+        A champion remembers the one before it, for `rollback`.
+
+        Raises:
+            RegistryError: somebody else moved it meanwhile, or there is no such version.
+        """
+        target = self.get(Reference(model, None, version))
+        with exclusive(aliases.lock_file(self.location, model)), answering(self.location):
+            current = aliases.current(self.client, model, alias)
+            if current != expected_current:
+                raise RegistryError(
+                    f"{alias} of {model} points to {aliases.shown(current)} now, "
+                    f"not to {aliases.shown(expected_current)}",
+                    do="look again with: polydraft registry list",
+                )
+            aliases.point(self.client, model, alias, version)
+        return self.get(Reference(model, None, target.version))
+
+    def rollback(self, model: str) -> Version:
+        """Point ``champion`` back to the version that it pointed to before.
+
+        Raises:
+            RegistryError: there is no champion, or none before it.
+        """
+        champion = self.get(Reference(model, CHAMPION, None))
+        previous = champion.tags.get(aliases.PREVIOUS)
+        if previous is None:
+            raise RegistryError(f"{champion.label} is the first champion of {model}: there is nothing to go back to")
+        with exclusive(aliases.lock_file(self.location, model)), answering(self.location):
+            aliases.move_back(self.client, model, champion.version, int(previous))
+        return self.get(Reference(model, None, int(previous)))
+
+    def set_model_facts(self, model: str, tags: Mapping[str, str], description: str = "") -> None:
+        """Add or replace tags and description of a model as a whole."""
+        with answering(self.location):
+            for key, value in tags.items():
+                self.client.set_registered_model_tag(model, key, value)
+            if description:
+                self.client.update_registered_model(model, description)
+
+    def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Add or replace tags of a version, such as a verdict."""
+        with answering(self.location):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(version.model, str(version.version), key, value)
+
+
+def _ensure_model(client: Any, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
