@@ -1,0 +1,106 @@
+"""The text that the drafts learn from: the target's own answers, with its top probabilities at every position."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from decoding.load import load_model
+from decoding.model import LanguageModel
+from decoding.randomness import SeededRandomness
+from decoding.request import Request, SamplingParams
+from decoding.span import Span
+from decoding.step_loop import StepLoop
+
+TOP = 32
+_SLOTS = 16
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one topic, back to back.
+
+    Attributes:
+        token_ids: prompts and answers, int32 [tokens].
+        starts: where each text begins and, last, where all end, [texts + 1].
+        answer_starts: where each answer begins, [texts].
+        top_ids, top_probs: the target's law of the token *after* each position, [tokens, TOP].
+    """
+
+    token_ids: Tensor
+    starts: Tensor
+    answer_starts: Tensor
+    top_ids: Tensor
+    top_probs: Tensor
+
+    def __len__(self) -> int:
+        return len(self.answer_starts)
+
+
+def write_answers(
+    folder: Path, prompts: list[list[int]], end_token: int, max_tokens: int, seed: int, target: Path
+) -> Answers:
+    """Let the target answer ``prompts``, three in five greedily and the rest at temperature 0.8; saved into ``folder``.
+
+    Returns what is there already if it was made from the same prompts, target and settings.
+    """
+    stamp = {"prompts": len(prompts), "max_tokens": max_tokens, "seed": seed, "target": str(target.stat().st_mtime_ns)}
+    if (folder / "stamp.json").is_file() and json.loads((folder / "stamp.json").read_text()) == stamp:
+        return load_answers(folder)
+    model = load_model(target, num_slots=_SLOTS, max_length=1024)
+    loop = StepLoop(model, {})
+    requests = [
+        Request(
+            request_id=str(number),
+            prompt_token_ids=prompt,
+            sampling=SamplingParams(
+                temperature=0.0 if number % 5 < 3 else 0.8,
+                max_tokens=max_tokens,
+                stop_token_ids=frozenset({end_token}),
+            ),
+            randomness=SeededRandomness(seed * 1_000_003 + number),
+        )
+        for number, prompt in enumerate(prompts)
+    ]
+    loop.run(requests)
+    answers = _score(model, requests)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(vars(answers), folder / "answers.safetensors")
+    (folder / "stamp.json").write_text(json.dumps(stamp))
+    return answers
+
+
+def load_answers(folder: Path) -> Answers:
+    """What `write_answers` saved."""
+    return Answers(**load_file(folder / "answers.safetensors"))
+
+
+def _score(model: LanguageModel, requests: list[Request]) -> Answers:
+    ids: list[Tensor] = []
+    probs: list[Tensor] = []
+    for request in requests:
+        slot = model.cache.allocate()
+        law = model.forward([Span(slot, request.token_ids)]).softmax(dim=-1)
+        model.cache.release(slot)
+        top = law.topk(TOP, dim=-1)
+        ids.append(top.indices.to(torch.int32))
+        probs.append(top.values.to(torch.float16))
+    lengths = torch.tensor([0] + [len(request.token_ids) for request in requests]).cumsum(0)
+    prompt_lengths = torch.tensor([len(request.prompt_token_ids) for request in requests])
+    return Answers(
+        token_ids=torch.tensor([token for request in requests for token in request.token_ids], dtype=torch.int32),
+        starts=lengths,
+        answer_starts=lengths[:-1] + prompt_lengths,
+        top_ids=torch.cat(ids),
+        top_probs=torch.cat(probs),
+    )
+
+
+def choose_prompts(prompts: list[list[int]], count: int, longest: int, seed: int) -> list[list[int]]:
+    """``count`` prompts of at most ``longest`` tokens, the same for the same seed; all of them if there are fewer."""
+    fitting = [prompt for prompt in prompts if len(prompt) <= longest]
+    return random.Random(seed).sample(fitting, min(count, len(fitting)))

@@ -1,0 +1,128 @@
+"""Distilling the starter's drafts from the target's answers: pooled first, then on from there by topic."""
+
+import json
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
+
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.losses import SparseTargets, acceptance, argmax_cross_entropy, lk_hybrid
+from training.starter.answers import Answers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """One distillation: AdamW with a linear decay over ``epochs`` passes."""
+
+    epochs: float
+    learning_rate: float
+    tokens_per_batch: int = 4096
+    argmax_weight: float = 0.2  # share of the loss that greedy traffic alone cares for
+    warmup_share: float = 0.05
+    save_every: int = 200
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class _Row:
+    answers: Answers
+    index: int
+
+    @property
+    def length(self) -> int:
+        return int(self.answers.starts[self.index + 1] - self.answers.starts[self.index])
+
+
+def distil(
+    student: LlamaForCausalLM, train: Sequence[Answers], held_out: Sequence[Answers], folder: Path, config: DistilConfig
+) -> dict[str, float]:
+    """Train ``student`` in place, resuming from ``folder``/checkpoint, and return its held-out acceptance."""
+    optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    progress = load_checkpoint(folder / "checkpoint", student, optimizer)
+    start = int(progress["step"]) if progress else 0
+    rows = [_Row(answers, index) for answers in train for index in range(len(answers))]
+    per_epoch = len(_batches(rows, config, 0))
+    total = max(1, round(per_epoch * config.epochs))
+    plan: list[list[_Row]] = []
+    for step in range(start, total):
+        if not plan or step % per_epoch == 0:
+            plan = _batches(rows, config, step // per_epoch)
+        warm = (step + 1) / max(1.0, total * config.warmup_share)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, warm, (total - step) / total)
+        loss = _train_step(student, optimizer, plan[min(step % per_epoch, len(plan) - 1)], config)
+        if (step + 1) % 50 == 0:
+            logger.info("%s step %d/%d  loss %.4f", folder.name, step + 1, total, loss)
+        if (step + 1) % config.save_every == 0:
+            save_checkpoint(folder / "checkpoint", student, optimizer, {"step": step + 1})
+    figures = measure(student, held_out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "figures.json").write_text(json.dumps(figures))
+    return figures
+
+
+def _train_step(
+    student: LlamaForCausalLM, optimizer: torch.optim.Optimizer, batch: list[_Row], config: DistilConfig
+) -> float:
+    student.train()
+    logits, targets = _forward(student, batch)
+    loss = (1 - config.argmax_weight) * lk_hybrid(logits, targets)
+    loss = loss + config.argmax_weight * argmax_cross_entropy(logits, targets)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def measure(student: LlamaForCausalLM, held_out: Sequence[Answers]) -> dict[str, float]:
+    """Mean acceptance over the answer positions of ``held_out``, at temperature 0 and 1."""
+    student.eval()
+    rows = [_Row(answers, index) for answers in held_out for index in range(len(answers))]
+    sums, positions = [0.0, 0.0], 0
+    for batch in _batches(rows, DistilConfig(epochs=1, learning_rate=0), 0):
+        logits, targets = _forward(student, batch)
+        for which, value in enumerate(acceptance(logits, targets)):
+            sums[which] += value * len(logits)
+        positions += len(logits)
+    return {"alpha_t0": sums[0] / max(1, positions), "alpha_t1": sums[1] / max(1, positions)}
+
+
+def _forward(student: LlamaForCausalLM, batch: list[_Row]) -> tuple[Tensor, SparseTargets]:
+    """Student logits and teacher laws at the positions whose next token is part of an answer."""
+    token_ids = torch.zeros(len(batch), max(row.length for row in batch), dtype=torch.long)
+    chosen = torch.zeros_like(token_ids, dtype=torch.bool)
+    ids: list[Tensor] = []
+    probs: list[Tensor] = []
+    for number, row in enumerate(batch):
+        answers, start, end = row.answers, int(row.answers.starts[row.index]), int(row.answers.starts[row.index + 1])
+        first = int(answers.answer_starts[row.index]) - 1  # the last prompt token predicts the first of the answer
+        token_ids[number, : end - start] = answers.token_ids[start:end]
+        chosen[number, first - start : end - 1 - start] = True
+        ids.append(answers.top_ids[first : end - 1])
+        probs.append(answers.top_probs[first : end - 1])
+    hidden = student.model(input_ids=token_ids, use_cache=False).last_hidden_state[chosen]
+    return student.lm_head(hidden), SparseTargets(torch.cat(ids).long(), torch.cat(probs).float())
+
+
+def _batches(rows: Sequence[_Row], config: DistilConfig, epoch: int) -> list[list[_Row]]:
+    order = random.Random(f"{config.seed}:{epoch}")
+    shuffled = list(rows)
+    order.shuffle(shuffled)
+    shuffled.sort(key=lambda row: row.length // 32)  # stable: similar lengths together, shuffled within
+    batches: list[list[_Row]] = [[]]
+    for row in shuffled:
+        if batches[-1] and row.length * (len(batches[-1]) + 1) > config.tokens_per_batch:
+            batches.append([])
+        batches[-1].append(row)
+    order.shuffle(batches)
+    return batches
