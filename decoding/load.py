@@ -1,0 +1,36 @@
+"""Loads a checkpoint folder into the fastest model that this machine can run."""
+
+import logging
+from pathlib import Path
+
+from decoding.model import LanguageModel
+from decoding.native.build import KernelError
+from decoding.native_model import NativeModel
+from decoding.torch_model import TorchModel
+
+BACKENDS = ("auto", "native", "torch")
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(folder: Path, num_slots: int, max_length: int, backend: str = "auto") -> LanguageModel:
+    """A model with an empty cache of ``num_slots`` sequences of at most ``max_length`` tokens.
+
+    Args:
+        backend: ``native`` (compiled), ``torch``, or ``auto``: native where a compiler is, else torch.
+
+    Raises:
+        CheckpointError: the folder cannot be used.
+        KernelError: the native backend was asked for by name and cannot be built.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    if backend == "torch":
+        return TorchModel.from_folder(folder, num_slots, max_length)
+    try:
+        return NativeModel.from_folder(folder, num_slots, max_length)
+    except KernelError as error:
+        if backend == "native":
+            raise
+        logger.warning("running on torch, several times slower than the native kernel would be: %s", error)
+    return TorchModel.from_folder(folder, num_slots, max_length)

@@ -1,0 +1,1 @@
+"""The compiled forward: `kernel.cpp`, and what builds and loads it."""

@@ -1,0 +1,478 @@
+// One forward pass of a Llama-family model on one CPU core, as one C call.
+//
+// Why own code: with the usual matrix products five rows cost two to three times one row, which eats what
+// speculation wins. Here weights stream from memory once a pass, whatever the number of rows, and stay in
+// the 16-bit form of the checkpoint (widened exactly while loading), so a pass costs little more than reading them.
+//
+// Exactness: a row's result never depends on its neighbours, bit for bit. Each output is one chain of fused
+// multiply-adds in the order of k; each attention sum runs in position order. Compile with -ffp-contract=off
+// and without -ffast-math, or that promise is void.
+//
+// The caller (decoding/native_model.py) owns all memory and has checked every index.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if !defined(POLYDRAFT_PORTABLE) && defined(__AVX512F__)
+#define POLYDRAFT_AVX512 1
+#include <immintrin.h>
+#elif !defined(POLYDRAFT_PORTABLE) && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define POLYDRAFT_AVX2 1
+#include <immintrin.h>
+#endif
+
+namespace {
+
+// ---------------------------------------------------------------------------------------------- vectors
+
+#if POLYDRAFT_AVX512
+constexpr int kLanes = 16, kPanelVectors = 4, kMaxRows = 6;  // 24 accumulators of 32 registers
+#elif POLYDRAFT_AVX2
+constexpr int kLanes = 8, kPanelVectors = 2, kMaxRows = 6;  // 12 of 16
+#else
+constexpr int kLanes = 4, kPanelVectors = 2, kMaxRows = 4;
+#endif
+constexpr int kPanel = kLanes * kPanelVectors;
+
+typedef float Vector __attribute__((vector_size(kLanes * 4)));
+typedef int32_t Integers __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Words __attribute__((vector_size(kLanes * 4)));
+typedef float VectorInMemory __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+typedef uint16_t HalvesInMemory __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
+
+inline Vector load(const float* source) { return *reinterpret_cast<const VectorInMemory*>(source); }
+inline void store(float* target, Vector value) { *reinterpret_cast<VectorInMemory*>(target) = value; }
+
+#if POLYDRAFT_AVX512
+inline Vector splat(float value) { return _mm512_set1_ps(value); }
+inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+inline float sum(Vector v) { return _mm512_reduce_add_ps(v); }
+inline Vector widen_half(const uint16_t* source) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source)));
+}
+#elif POLYDRAFT_AVX2
+inline Vector splat(float value) { return _mm256_set1_ps(value); }
+inline Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+inline float sum(Vector v) {
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+inline Vector widen_half(const uint16_t* source) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
+}
+#else
+inline Vector splat(float value) { return Vector{value, value, value, value}; }
+inline Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
+inline float sum(Vector v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+inline Vector widen_half(const uint16_t* source) {
+  // Exponent and mantissa moved into place, then rebased from 2^-15 to 2^-127: exact, subnormals included.
+  Words bits = __builtin_convertvector(*reinterpret_cast<const HalvesInMemory*>(source), Words);
+  Vector magnitude = reinterpret_cast<Vector>((bits & 0x7fffu) << 13) * 0x1p112f;
+  return reinterpret_cast<Vector>(reinterpret_cast<Words>(magnitude) | ((bits & 0x8000u) << 16));
+}
+#endif
+
+inline Vector widen_bfloat(const uint16_t* source) {
+  Words bits = __builtin_convertvector(*reinterpret_cast<const HalvesInMemory*>(source), Words);
+  return reinterpret_cast<Vector>(bits << 16);
+}
+
+// e^x within 2 units in the last place; arguments beyond the float range saturate.
+inline Vector exponential(Vector x) {
+  x = x < -87.0f ? splat(-87.0f) : x;
+  x = x > 88.0f ? splat(88.0f) : x;
+  const Vector rounder = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const Vector shifted = fma(x, splat(1.44269504f), rounder);
+  const Vector whole = shifted - rounder;
+  Vector rest = fma(whole, splat(-0.693359375f), x);
+  rest = fma(whole, splat(2.12194440e-4f), rest);
+  Vector series = splat(1.9875691500e-4f);
+  series = fma(series, rest, splat(1.3981999507e-3f));
+  series = fma(series, rest, splat(8.3334519073e-3f));
+  series = fma(series, rest, splat(4.1665795894e-2f));
+  series = fma(series, rest, splat(1.6666665459e-1f));
+  series = fma(series, rest, splat(5.0000001201e-1f));
+  series = fma(series, rest * rest, rest) + splat(1.0f);
+  const Integers power = (reinterpret_cast<Integers>(shifted) - 0x4b400000 + 127) << 23;
+  return series * reinterpret_cast<Vector>(power);
+}
+
+inline float dot(const float* a, const float* b, int size) {
+  Vector total = splat(0.0f);
+  int i = 0;
+  for (; i + kLanes <= size; i += kLanes) total = fma(load(a + i), load(b + i), total);
+  float result = sum(total);
+  for (; i < size; ++i) result += a[i] * b[i];
+  return result;
+}
+
+// ------------------------------------------------------------------------------------------ the contract
+
+enum Storage : int32_t { kFloat = 0, kHalf = 1, kBfloat = 2 };
+
+// y = x W^T + bias. Weights lie in panels of kPanel outputs, [panels, inputs, kPanel], the last one zero-padded.
+struct Linear {
+  const void* weights;
+  const float* bias;  // or null
+  int32_t inputs, outputs, storage, padding;
+};
+
+struct Layer {
+  const float *input_norm, *post_norm;
+  const float *query_norm, *key_norm;  // or null
+  Linear qkv, out, gate_up, down;
+};
+
+struct Model {
+  int32_t hidden, intermediate, num_layers, num_heads, num_kv_heads, head_dim;
+  float norm_eps;
+  int32_t embedding_storage;
+  const void* embedding;          // [vocab, hidden]
+  const float *cosines, *sines;   // [max_length, head_dim / 2]
+  const float* final_norm;
+  const Layer* layers;
+  Linear head;
+};
+
+struct Cache {
+  float *keys, *values;  // [layers, slots, kv_heads, max_length, head_dim]
+  int32_t num_slots, max_length;
+};
+
+// One span of the pass: its rows continue `cached` tokens of a cache slot.
+struct Span {
+  int32_t slot, cached, num_rows, logits_from;
+};
+
+struct Pass {
+  int32_t num_spans, num_rows;
+  const Span* spans;
+  const int32_t* token_ids;  // [num_rows]
+  const int32_t* parents;    // [num_rows], a row of the same span or -1
+};
+
+// ---------------------------------------------------------------------------------------------- products
+
+template <int kStorage>
+inline Vector weight(const void* base, size_t index) {
+  if (kStorage == kHalf) return widen_half(static_cast<const uint16_t*>(base) + index);
+  if (kStorage == kBfloat) return widen_bfloat(static_cast<const uint16_t*>(base) + index);
+  return load(static_cast<const float*>(base) + index);
+}
+
+inline void write_panel(const Linear& linear, size_t panel, const Vector* values, bool add, float* y) {
+  const size_t first = panel * kPanel;
+  const int columns = linear.outputs - first < kPanel ? static_cast<int>(linear.outputs - first) : kPanel;
+  float buffer[kPanel];
+  for (int v = 0; v < kPanelVectors; ++v) store(buffer + v * kLanes, values[v]);
+  if (linear.bias)
+    for (int c = 0; c < columns; ++c) buffer[c] += linear.bias[first + c];
+  if (add)
+    for (int c = 0; c < columns; ++c) y[first + c] += buffer[c];
+  else
+    std::memcpy(y + first, buffer, columns * sizeof(float));
+}
+
+template <int kRows, int kStorage>
+void multiply_block(const Linear& linear, size_t panel, const float* x, bool add, float* y) {
+  const size_t inputs = linear.inputs, start = panel * inputs * kPanel;
+  Vector totals[kRows][kPanelVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kPanelVectors; ++v) totals[r][v] = splat(0.0f);
+  for (size_t k = 0; k < inputs; ++k) {
+    Vector w[kPanelVectors];
+    for (int v = 0; v < kPanelVectors; ++v) w[v] = weight<kStorage>(linear.weights, start + k * kPanel + v * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const Vector input = splat(x[r * inputs + k]);
+      for (int v = 0; v < kPanelVectors; ++v) totals[r][v] = fma(input, w[v], totals[r][v]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) write_panel(linear, panel, totals[r], add, y + r * size_t(linear.outputs));
+}
+
+template <int kStorage>
+void multiply_rows(const Linear& linear, size_t panel, int rows, const float* x, bool add, float* y) {
+  switch (rows) {
+    case 1: return multiply_block<1, kStorage>(linear, panel, x, add, y);
+    case 2: return multiply_block<2, kStorage>(linear, panel, x, add, y);
+    case 3: return multiply_block<3, kStorage>(linear, panel, x, add, y);
+    case 4: return multiply_block<4, kStorage>(linear, panel, x, add, y);
+    case 5: return multiply_block<kMaxRows < 5 ? 1 : 5, kStorage>(linear, panel, x, add, y);
+    case 6: return multiply_block<kMaxRows < 6 ? 1 : 6, kStorage>(linear, panel, x, add, y);
+  }
+}
+
+template <int kStorage>
+void multiply_all(const Linear& linear, const float* x, int rows, bool add, float* y) {
+  const size_t panels = (linear.outputs + kPanel - 1) / kPanel;
+  const int blocks = (rows + kMaxRows - 1) / kMaxRows;
+  for (size_t panel = 0; panel < panels; ++panel)
+    for (int block = 0; block < blocks; ++block) {  // even blocks: 8 rows are 4 + 4, not 6 + 2
+      const int first = rows * block / blocks, last = rows * (block + 1) / blocks;
+      multiply_rows<kStorage>(linear, panel, last - first, x + first * size_t(linear.inputs), add,
+                              y + first * size_t(linear.outputs));
+    }
+}
+
+// y (+)= x W^T + bias for `rows` rows.
+void multiply(const Linear& linear, const float* x, int rows, bool add, float* y) {
+  if (linear.storage == kHalf) multiply_all<kHalf>(linear, x, rows, add, y);
+  else if (linear.storage == kBfloat) multiply_all<kBfloat>(linear, x, rows, add, y);
+  else multiply_all<kFloat>(linear, x, rows, add, y);
+}
+
+// --------------------------------------------------------------------------------------- the small pieces
+
+void embed(const Model& model, int32_t token_id, float* y) {
+  const size_t row = size_t(token_id) * model.hidden;
+  float wide[kLanes];
+  for (int i = 0; i < model.hidden; i += kLanes) {  // the table is padded by one vector
+    const Vector value = model.embedding_storage == kHalf     ? weight<kHalf>(model.embedding, row + i)
+                         : model.embedding_storage == kBfloat ? weight<kBfloat>(model.embedding, row + i)
+                                                              : weight<kFloat>(model.embedding, row + i);
+    store(wide, value);
+    const int count = model.hidden - i < kLanes ? model.hidden - i : kLanes;
+    std::memcpy(y + i, wide, count * sizeof(float));
+  }
+}
+
+void rms_norm(const float* x, const float* scale, int size, float eps, float* y) {
+  const float inverse = 1.0f / std::sqrt(dot(x, x, size) / size + eps);
+  for (int i = 0; i < size; ++i) y[i] = scale[i] * (x[i] * inverse);
+}
+
+void rotate(const float* cosines, const float* sines, int half, float* x) {
+  for (int i = 0; i < half; ++i) {
+    const float a = x[i], b = x[i + half];
+    x[i] = a * cosines[i] - b * sines[i];
+    x[i + half] = b * cosines[i] + a * sines[i];
+  }
+}
+
+// gates[i] = silu(gates[i]) * ups[i]
+void gate(float* gates, const float* ups, int size) {
+  for (int i = 0; i < size; i += kLanes) {
+    const int count = size - i < kLanes ? size - i : kLanes;
+    float g[kLanes] = {}, u[kLanes] = {};
+    std::memcpy(g, gates + i, count * sizeof(float));
+    std::memcpy(u, ups + i, count * sizeof(float));
+    const Vector x = load(g);
+    store(g, x / (splat(1.0f) + exponential(-x)) * load(u));
+    std::memcpy(gates + i, g, count * sizeof(float));
+  }
+}
+
+// --------------------------------------------------------------------------------------------- attention
+
+// Keys that one row sees, in position order: `straight` rows of the slot, then the rows named by `path`.
+struct Visible {
+  int straight, path_length;
+  const int32_t* path;
+  int count() const { return straight + path_length; }
+};
+
+template <int kVectors>
+void weigh_values(const float* values, const Visible& visible, int head_dim, const float* shares, float inverse,
+                  float* y) {
+  Vector totals[kVectors];
+  for (int v = 0; v < kVectors; ++v) totals[v] = splat(0.0f);
+  auto add = [&](int row, float share) {
+    const float* value = values + size_t(row) * head_dim;
+    for (int v = 0; v < kVectors; ++v) totals[v] = fma(splat(share), load(value + v * kLanes), totals[v]);
+  };
+  for (int j = 0; j < visible.straight; ++j) add(j, shares[j]);
+  for (int j = 0; j < visible.path_length; ++j) add(visible.path[j], shares[visible.straight + j]);
+  for (int v = 0; v < kVectors; ++v) store(y + v * kLanes, totals[v] * inverse);
+}
+
+void weigh_column(const float* values, const Visible& visible, int head_dim, const float* shares, float inverse,
+                  float* y) {
+  float total = 0.0f;
+  for (int j = 0; j < visible.straight; ++j) total += shares[j] * values[size_t(j) * head_dim];
+  for (int j = 0; j < visible.path_length; ++j)
+    total += shares[visible.straight + j] * values[size_t(visible.path[j]) * head_dim];
+  *y = total * inverse;
+}
+
+// Turns scores into unnormalised shares and returns one over their sum. `scores` has room for a vector more.
+float soften(float* scores, int count) {
+  float top = scores[0];
+  for (int j = 1; j < count; ++j) top = scores[j] > top ? scores[j] : top;
+  for (int j = count; j % kLanes; ++j) scores[j] = top - 1e4f;
+  Vector total = splat(0.0f);
+  for (int j = 0; j < count; j += kLanes) {
+    const Vector share = exponential(load(scores + j) - splat(top));
+    store(scores + j, share);
+    total += share;
+  }
+  return 1.0f / sum(total);
+}
+
+void attend(const float* query, const float* keys, const float* values, const Visible& visible, int head_dim,
+            float* scores, float* y) {
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  for (int j = 0; j < visible.straight; ++j) scores[j] = dot(query, keys + size_t(j) * head_dim, head_dim) * scale;
+  for (int j = 0; j < visible.path_length; ++j)
+    scores[visible.straight + j] = dot(query, keys + size_t(visible.path[j]) * head_dim, head_dim) * scale;
+  const float inverse = soften(scores, visible.count());
+  int d = 0;
+  for (; d + 4 * kLanes <= head_dim; d += 4 * kLanes)
+    weigh_values<4>(values + d, visible, head_dim, scores, inverse, y + d);
+  for (; d + kLanes <= head_dim; d += kLanes)
+    weigh_values<1>(values + d, visible, head_dim, scores, inverse, y + d);
+  for (; d < head_dim; ++d) weigh_column(values + d, visible, head_dim, scores, inverse, y + d);
+}
+
+// ------------------------------------------------------------------------------------------- the forward
+
+struct Scratch {
+  float *hidden, *normed, *qkv, *wide, *scores;
+  int32_t *depths, *path;
+};
+
+size_t qkv_width(const Model& m) { return size_t(m.num_heads + 2 * m.num_kv_heads) * m.head_dim; }
+
+size_t normed_width(const Model& m) {
+  const size_t heads = size_t(m.num_heads) * m.head_dim;
+  return heads > size_t(m.hidden) ? heads : m.hidden;
+}
+
+float* cache_head(float* base, const Model& m, const Cache& cache, int layer, int slot, int head) {
+  return base + ((size_t(layer) * cache.num_slots + slot) * m.num_kv_heads + head) * cache.max_length * m.head_dim;
+}
+
+// Normalises and rotates the queries in place, and writes the row's keys and values to the cache.
+void place_row(const Model& m, const Layer& layer, const Cache& cache, int index, const Span& span, int row,
+               int position, float* qkv) {
+  const int dim = m.head_dim, half = dim / 2;
+  const float *cosines = m.cosines + size_t(position) * half, *sines = m.sines + size_t(position) * half;
+  for (int head = 0; head < m.num_heads + m.num_kv_heads; ++head) {
+    const float* norm = head < m.num_heads ? layer.query_norm : layer.key_norm;
+    float* x = qkv + size_t(head) * dim;
+    if (norm) rms_norm(x, norm, dim, m.norm_eps, x);
+    rotate(cosines, sines, half, x);
+  }
+  const float* key = qkv + size_t(m.num_heads) * dim;
+  const float* value = key + size_t(m.num_kv_heads) * dim;
+  const size_t offset = size_t(span.cached + row) * dim;
+  for (int head = 0; head < m.num_kv_heads; ++head) {
+    float* key_target = cache_head(cache.keys, m, cache, index, span.slot, head) + offset;
+    float* value_target = cache_head(cache.values, m, cache, index, span.slot, head) + offset;
+    std::memcpy(key_target, key + size_t(head) * dim, dim * sizeof(float));
+    std::memcpy(value_target, value + size_t(head) * dim, dim * sizeof(float));
+  }
+}
+
+// A row at depth i in row i has all rows before it as ancestors: its keys lie straight in the slot.
+Visible visible_keys(const Span& span, const int32_t* parents, const int32_t* depths, int row, int32_t* path) {
+  if (depths[row] == row) return {span.cached + row + 1, 0, nullptr};
+  for (int depth = depths[row], node = row; depth >= 0; --depth, node = parents[node]) path[depth] = span.cached + node;
+  return {span.cached, depths[row] + 1, path};
+}
+
+void attend_span(const Model& m, const Cache& cache, int layer, const Span& span, const int32_t* parents,
+                 const int32_t* depths, const Scratch& s, const float* qkv, float* y) {
+  const int dim = m.head_dim, group = m.num_heads / m.num_kv_heads;
+  const size_t width = qkv_width(m), out_width = size_t(m.num_heads) * dim;
+  for (int kv_head = 0; kv_head < m.num_kv_heads; ++kv_head) {
+    const float* keys = cache_head(cache.keys, m, cache, layer, span.slot, kv_head);
+    const float* values = cache_head(cache.values, m, cache, layer, span.slot, kv_head);
+    for (int row = 0; row < span.num_rows; ++row) {
+      const Visible visible = visible_keys(span, parents, depths, row, s.path);
+      for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
+        attend(qkv + row * width + size_t(head) * dim, keys, values, visible, dim, s.scores,
+               y + row * out_width + size_t(head) * dim);
+    }
+  }
+}
+
+void attention_block(const Model& m, const Layer& layer, int index, const Cache& cache, const Pass& pass,
+                     const Scratch& s) {
+  for (int row = 0; row < pass.num_rows; ++row)
+    rms_norm(s.hidden + row * size_t(m.hidden), layer.input_norm, m.hidden, m.norm_eps,
+             s.normed + row * size_t(m.hidden));
+  multiply(layer.qkv, s.normed, pass.num_rows, false, s.qkv);
+  size_t first = 0;
+  for (int i = 0; i < pass.num_spans; first += pass.spans[i++].num_rows) {
+    const Span& span = pass.spans[i];
+    float* qkv = s.qkv + first * qkv_width(m);
+    for (int row = 0; row < span.num_rows; ++row)
+      place_row(m, layer, cache, index, span, row, span.cached + s.depths[first + row], qkv + row * qkv_width(m));
+    attend_span(m, cache, index, span, pass.parents + first, s.depths + first, s, qkv,
+                s.normed + first * m.num_heads * m.head_dim);
+  }
+  multiply(layer.out, s.normed, pass.num_rows, true, s.hidden);
+}
+
+void mlp_block(const Model& m, const Layer& layer, int rows, const Scratch& s) {
+  const size_t size = m.intermediate;
+  for (int row = 0; row < rows; ++row)
+    rms_norm(s.hidden + row * size_t(m.hidden), layer.post_norm, m.hidden, m.norm_eps,
+             s.normed + row * size_t(m.hidden));
+  multiply(layer.gate_up, s.normed, rows, false, s.wide);
+  for (int row = 0; row < rows; ++row) {
+    gate(s.wide + row * 2 * size, s.wide + row * 2 * size + size, m.intermediate);
+    if (row) std::memmove(s.wide + row * size, s.wide + row * 2 * size, size * sizeof(float));
+  }
+  multiply(layer.down, s.wide, rows, true, s.hidden);
+}
+
+void logits_block(const Model& m, const Pass& pass, const Scratch& s, float* logits) {
+  int wanted = 0;
+  size_t first = 0;
+  for (int i = 0; i < pass.num_spans; first += pass.spans[i++].num_rows)
+    for (int row = pass.spans[i].logits_from; row < pass.spans[i].num_rows; ++row)
+      rms_norm(s.hidden + (first + row) * m.hidden, m.final_norm, m.hidden, m.norm_eps,
+               s.normed + size_t(m.hidden) * wanted++);
+  if (wanted) multiply(m.head, s.normed, wanted, false, logits);
+}
+
+Scratch split_scratch(const Model& m, size_t rows, float* floats, int32_t* integers) {
+  Scratch s;
+  s.hidden = floats;
+  s.normed = s.hidden + rows * m.hidden;
+  s.qkv = s.normed + rows * normed_width(m);
+  s.wide = s.qkv + rows * qkv_width(m);
+  s.scores = s.wide + rows * 2 * m.intermediate;
+  s.depths = integers;
+  s.path = integers + rows;
+  return s;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Outputs a weight panel.
+int32_t polydraft_panel() { return kPanel; }
+
+// Floats that polydraft_forward needs as scratch for `rows` rows; it needs 2 * rows integers besides.
+int64_t polydraft_scratch(const Model* model, int32_t rows, int32_t max_length) {
+  const size_t row = model->hidden + normed_width(*model) + qkv_width(*model) + 2 * size_t(model->intermediate);
+  return static_cast<int64_t>(rows * row + max_length + kLanes);
+}
+
+// Runs the pass described by `words`: [num_spans, num_rows, {slot, cached, num_rows, logits_from} a span,
+// token ids, parents], writes keys and values to the cache and the wanted rows to logits [wanted, vocab].
+void polydraft_forward(const Model* model, const Cache* cache, const int32_t* words, float* floats, int32_t* integers,
+                       float* logits) {
+  const Model& m = *model;
+  Pass pass{words[0], words[1], reinterpret_cast<const Span*>(words + 2), words + 2 + 4 * words[0], nullptr};
+  pass.parents = pass.token_ids + pass.num_rows;
+  const Scratch s = split_scratch(m, pass.num_rows, floats, integers);
+  int32_t* depths = s.depths;
+  for (int i = 0, first = 0; i < pass.num_spans; first += pass.spans[i++].num_rows)
+    for (int row = first; row < first + pass.spans[i].num_rows; ++row)
+      depths[row] = pass.parents[row] < 0 ? 0 : depths[first + pass.parents[row]] + 1;
+  for (int row = 0; row < pass.num_rows; ++row) embed(m, pass.token_ids[row], s.hidden + row * size_t(m.hidden));
+  for (int layer = 0; layer < m.num_layers; ++layer) {
+    attention_block(m, m.layers[layer], layer, *cache, pass, s);
+    mlp_block(m, m.layers[layer], pass.num_rows, s);
+  }
+  logits_block(m, pass, s, logits);
+}
+
+}  // extern "C"

@@ -1,0 +1,128 @@
+"""Weights in the layout that the kernel streams, and the C structures that describe them."""
+
+import ctypes
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from decoding.config import ModelConfig
+from decoding.rotary import rotary_tables
+
+STORAGES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum Storage of kernel.cpp
+
+
+class CLinear(ctypes.Structure):
+    """struct Linear of kernel.cpp."""
+
+    _fields_ = (
+        ("weights", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("inputs", "outputs", "storage", "padding")),
+    )
+
+
+class CLayer(ctypes.Structure):
+    """struct Layer of kernel.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("input_norm", "post_norm", "query_norm", "key_norm")),
+        *((name, CLinear) for name in ("qkv", "out", "gate_up", "down")),
+    )
+
+
+class CModel(ctypes.Structure):
+    """struct Model of kernel.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("hidden", "intermediate", "num_layers", "num_heads", "num_kv_heads")),
+        ("head_dim", ctypes.c_int32),
+        ("norm_eps", ctypes.c_float),
+        ("embedding_storage", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("embedding", "cosines", "sines", "final_norm", "layers")),
+        ("head", CLinear),
+    )
+
+
+class PackedWeights:
+    """One immutable set of weights for the kernel; models exchange it whole, between two forwards.
+
+    Matrices whose values all fit half precision (or bfloat16) are stored so, which halves what a forward
+    reads; the kernel widens them exactly, so the storage never changes a bit of the result.
+    """
+
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], max_length: int, panel: int):
+        self._panel = panel
+        self._alive: list[object] = []
+        self.num_bytes = 0
+        self._weights = weights
+        table = self._keep(functional.pad(_narrow([weights["model.embed_tokens.weight"]]).flatten(), (0, 64)))
+        cosines, sines = (self._keep(table) for table in rotary_tables(config, max_length))
+        layers = (CLayer * config.num_layers)(*(self._layer(index) for index in range(config.num_layers)))
+        self._alive.append(layers)
+        head = "model.embed_tokens" if config.tie_embeddings else "lm_head"
+        self.struct = CModel(
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            norm_eps=config.rms_norm_eps,
+            embedding_storage=STORAGES[table.dtype],
+            embedding=table.data_ptr(),
+            cosines=cosines.data_ptr(),
+            sines=sines.data_ptr(),
+            final_norm=self._vector("model.norm.weight"),
+            layers=ctypes.addressof(layers),
+            head=self._linear(head),
+        )
+        self.address = ctypes.addressof(self.struct)
+        del self._weights
+
+    def _layer(self, index: int) -> CLayer:
+        layer = f"model.layers.{index}"
+        attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
+        return CLayer(
+            input_norm=self._vector(f"{layer}.input_layernorm.weight"),
+            post_norm=self._vector(f"{layer}.post_attention_layernorm.weight"),
+            query_norm=self._vector(f"{attention}.q_norm.weight"),
+            key_norm=self._vector(f"{attention}.k_norm.weight"),
+            qkv=self._linear(*(f"{attention}.{name}_proj" for name in "qkv")),
+            out=self._linear(f"{attention}.o_proj"),
+            gate_up=self._linear(f"{mlp}.gate_proj", f"{mlp}.up_proj"),
+            down=self._linear(f"{mlp}.down_proj"),
+        )
+
+    def _linear(self, *names: str) -> CLinear:
+        matrix = _narrow(self._weights[f"{name}.weight"] for name in names)
+        outputs, inputs = matrix.shape
+        packed = self._keep(_pack(matrix, self._panel))
+        biases = [self._weights[f"{name}.bias"].float() for name in names if f"{name}.bias" in self._weights]
+        bias = self._keep(torch.cat(biases)).data_ptr() if biases else None
+        return CLinear(packed.data_ptr(), bias, inputs, outputs, STORAGES[matrix.dtype])
+
+    def _vector(self, name: str) -> int | None:
+        return self._keep(self._weights[name].float().clone()).data_ptr() if name in self._weights else None
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        self._alive.append(tensor)
+        self.num_bytes += tensor.nbytes
+        return tensor
+
+
+def _narrow(parts: Iterable[Tensor]) -> Tensor:
+    """Rows of all parts in the narrowest of half, bfloat16 and float32 that holds every value exactly."""
+    parts = list(parts)
+    for dtype in (torch.float16, torch.bfloat16):
+        if all(torch.equal(part.to(dtype).to(part.dtype), part) for part in parts):
+            return torch.cat([part.to(dtype) for part in parts])
+    return torch.cat([part.to(torch.float32) for part in parts])
+
+
+def _pack(matrix: Tensor, panel: int) -> Tensor:
+    """[outputs, inputs] -> [panels, inputs, panel], the last panel padded with zeros."""
+    outputs, inputs = matrix.shape
+    padded = functional.pad(matrix, (0, 0, 0, -outputs % panel))
+    return padded.view(-1, panel, inputs).transpose(1, 2).contiguous()

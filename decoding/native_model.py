@@ -1,0 +1,116 @@
+"""The compiled language model: one C call a forward, on one CPU core."""
+
+import ctypes
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from decoding.cache import KVCache
+from decoding.checkpoint import read_config, read_weights
+from decoding.config import ModelConfig
+from decoding.native.build import load_kernel
+from decoding.native.weights import PackedWeights
+from decoding.span import Span
+from decoding.span_check import check_spans
+
+
+class CCache(ctypes.Structure):
+    """struct Cache of kernel.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("keys", "values")),
+        *((name, ctypes.c_int32) for name in ("num_slots", "max_length")),
+    )
+
+
+class NativeModel:
+    """`LanguageModel` on the compiled kernel, float32.
+
+    A forward releases the GIL. One model runs one forward at a time; different models run side by side.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: dict[str, Tensor],
+        num_slots: int,
+        max_length: int,
+        kernel: ctypes.CDLL | None = None,
+    ):
+        """Pack ``weights`` (names as in the checkpoint) and reserve the cache.
+
+        Raises:
+            KernelError: the kernel cannot be built here.
+        """
+        self.config = config
+        self.cache = KVCache(config, num_slots, max_length)
+        self._kernel = kernel or load_kernel()
+        self._forward = self._kernel.polydraft_forward
+        keys, values = self.cache.keys.data_ptr(), self.cache.values.data_ptr()
+        self._c_cache = CCache(keys, values, num_slots, max_length)
+        self._cache_address = ctypes.addressof(self._c_cache)
+        self.exchange(self.prepare(weights))
+        self._capacity = self._logits_capacity = 0
+        self._reserve(rows=16)
+        self._reserve_logits(rows=16)
+
+    @classmethod
+    def from_folder(cls, folder: Path, num_slots: int, max_length: int) -> "NativeModel":
+        """Load a Hugging Face folder; see `decoding.checkpoint` for what is refused."""
+        return cls(read_config(folder, max_length), read_weights(folder), num_slots, max_length)
+
+    def prepare(self, weights: dict[str, Tensor]) -> PackedWeights:
+        """Pack another set of weights of the same architecture; may run beside forwards, in another thread."""
+        return PackedWeights(self.config, weights, self.cache.max_length, self._kernel.polydraft_panel())
+
+    def exchange(self, prepared: PackedWeights) -> None:
+        """Use a prepared set from the next forward on. The cache keeps what the old weights wrote."""
+        self._weights = prepared
+        self.num_weight_bytes = prepared.num_bytes
+
+    def forward(self, spans: Sequence[Span]) -> Tensor:
+        """See `LanguageModel.forward`. Raises ValueError for spans that cannot be run."""
+        check_spans(spans, self.cache, self.config.vocab_size)
+        heads: list[int] = []
+        token_ids: list[int] = []
+        parents: list[int] = []
+        num_logits = 0
+        lengths = self.cache.lengths
+        for span in spans:
+            num_rows = len(span.token_ids)
+            heads += (span.slot, lengths[span.slot], num_rows, span.logits_from)
+            token_ids += span.token_ids
+            parents += range(-1, num_rows - 1) if span.parents is None else span.parents
+            num_logits += num_rows - span.logits_from
+        num_rows = len(token_ids)
+        if num_rows > self._capacity:
+            self._reserve(num_rows)
+        if num_logits > self._logits_capacity:
+            self._reserve_logits(num_logits)
+        words = array("i", [len(spans), num_rows, *heads, *token_ids, *parents])
+        self._forward(
+            self._weights.address,
+            self._cache_address,
+            words.buffer_info()[0],
+            self._floats_address,
+            self._integers_address,
+            self._logits_address,
+        )
+        return self._logits[:num_logits]
+
+    def _reserve(self, rows: int) -> None:
+        """Scratch for passes of at most ``rows`` rows, a power of two so that it seldom grows."""
+        self._capacity = 1 << (rows - 1).bit_length()
+        floats = self._kernel.polydraft_scratch(self._weights.address, self._capacity, self.cache.max_length)
+        self._floats = torch.empty(floats)
+        self._integers = torch.empty(2 * self._capacity, dtype=torch.int32)
+        self._floats_address = self._floats.data_ptr()
+        self._integers_address = self._integers.data_ptr()
+
+    def _reserve_logits(self, rows: int) -> None:
+        self._logits_capacity = 1 << (rows - 1).bit_length()
+        self._logits = torch.empty(self._logits_capacity, self.config.vocab_size)
+        self._logits_address = self._logits.data_ptr()
