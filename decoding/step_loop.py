@@ -86,6 +86,11 @@ class StepLoop:
     def num_waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def requests(self) -> list[Request]:
+        """Everything in flight: running requests, then waiting ones."""
+        return [*(request for request, _ in self._running.values()), *self._waiting]
+
     def admit(self, request: Request) -> None:
         """Queue a request; it starts at the next step that finds a free slot.
 
@@ -101,8 +106,7 @@ class StepLoop:
 
     def assign(self, request_id: str, drafter: str | None) -> None:
         """Let ``drafter`` propose for a request from the next step on; unknown requests are fine."""
-        running = [self._running[request_id][0]] if request_id in self._running else []
-        for request in (*running, *self._waiting):
+        for request in self.requests:
             if request.request_id == request_id and request.drafter != drafter:
                 self._release_drafter(request)
                 request.drafter = drafter
