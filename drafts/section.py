@@ -1,0 +1,31 @@
+"""Section of a deployment that names the drafts."""
+
+from pydantic import Field
+
+from configs.section import Section
+
+STARTER_TOPICS = ("sql", "math", "python", "shell", "medical", "chat")
+
+
+class DraftSource(Section):
+    """Where one draft model comes from."""
+
+    model: str = Field(description="registry://NAME@ALIAS, a folder, or a Hugging Face name")
+
+
+def _starter(topic: str) -> DraftSource:
+    return DraftSource(model=f"registry://starter-draft-{topic}@champion")
+
+
+class DraftsSection(Section):
+    """What proposes tokens: a draft a topic, a general one, and the prompt itself."""
+
+    general: DraftSource | None = Field(
+        default_factory=lambda: _starter("general"), description="serves requests of no topic; null for none"
+    )
+    topics: dict[str, DraftSource] = Field(
+        default_factory=lambda: {topic: _starter(topic) for topic in STARTER_TOPICS},
+        description="topic -> the draft that proposes for it",
+    )
+    prompt_lookup: bool = Field(default=True, description="free proposals copied from the prompt itself")
+    memory_mb: int = Field(default=512, ge=16, description="least recently used draft leaves first; general never does")

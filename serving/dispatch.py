@@ -1,0 +1,133 @@
+"""The HTTP process's side of the worker: jobs out, step messages in, fanned out to their requests."""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from litserve.utils import ResponseBufferItem
+
+from configs.errors import PolydraftError, ServerError
+from serving.errors import DeadlineError, QueueFullError
+from serving.wire import STEPS_UID, Job, Output, Routing, Status, StepMessage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A request that the worker knows; what comes back waits in ``inbox``."""
+
+    request_id: str
+    inbox: asyncio.Queue[Output | PolydraftError] = field(default_factory=asyncio.Queue)
+    routing: Routing | None = None
+    is_over: bool = False  # the worker has nothing more to say
+    timer: asyncio.TimerHandle | None = None
+
+
+class Dispatcher:
+    """Submits jobs and delivers what comes back.
+
+    Args:
+        response_buffer: LitServe's; one reserved entry receives all messages of the worker.
+        submit: puts a job on LitServe's request queue.
+        control: the worker listens at its other end for ids to cancel.
+        capacity: most requests in the worker, running and waiting.
+    """
+
+    def __init__(
+        self,
+        response_buffer: dict[str, ResponseBufferItem],
+        submit: Callable[[Job], None],
+        control: Connection,
+        capacity: int,
+        deadline_seconds: float,
+    ):
+        self._steps = ResponseBufferItem(event=asyncio.Event(), response_queue=deque())
+        response_buffer[STEPS_UID] = self._steps
+        self._submit, self._control = submit, control
+        self._capacity, self._deadline_seconds = capacity, deadline_seconds
+        self._tickets: dict[str, Ticket] = {}
+        self.status: Status | None = None
+        self.worker_died = False
+
+    def open(self, job: Job) -> Ticket:
+        """Hand a job to the worker.
+
+        Raises:
+            QueueFullError: too many requests are inside already.
+            ServerError: the worker is dead.
+        """
+        if self.worker_died:
+            raise _DEAD
+        if len(self._tickets) >= self._capacity:
+            raise QueueFullError(f"all {self._capacity} places are taken", do="try again shortly")
+        ticket = Ticket(job.request_id)
+        self._tickets[job.request_id] = ticket
+        self._submit(job)
+        ticket.timer = asyncio.get_running_loop().call_later(self._deadline_seconds, self._expire, ticket)
+        return ticket
+
+    def close(self, ticket: Ticket) -> None:
+        """Nobody waits for this request any more; the worker drops it if it is still at it. Safe to repeat."""
+        if self._tickets.pop(ticket.request_id, None) is None:
+            return
+        if ticket.timer is not None:
+            ticket.timer.cancel()
+        if not ticket.is_over and not self.worker_died:
+            self._control.send(ticket.request_id)
+
+    async def deliver_forever(self) -> None:
+        """Deliver the worker's messages as they come."""
+        queue = self._steps.response_queue
+        assert queue is not None
+        while True:
+            await self._steps.event.wait()
+            self._steps.event.clear()
+            while queue:
+                text, _ = queue.popleft()
+                self._deliver(StepMessage.from_json(text))
+
+    def _deliver(self, message: StepMessage) -> None:
+        if self.status is None:
+            self._watch(message.status.pid)
+        self.status = message.status
+        for request_id, routing in message.routings.items():
+            if request_id in self._tickets:
+                self._tickets[request_id].routing = routing
+        for output in message.outputs:
+            if (ticket := self._tickets.get(output.request_id)) is not None:
+                ticket.is_over = output.finish_reason is not None
+                ticket.inbox.put_nowait(output)
+        for request_id, what in message.failures.items():
+            self._fail(request_id, ServerError(what))
+
+    def _fail(self, request_id: str, error: PolydraftError) -> None:
+        if (ticket := self._tickets.get(request_id)) is not None:
+            ticket.is_over = True
+            ticket.inbox.put_nowait(error)
+
+    def _expire(self, ticket: Ticket) -> None:
+        error = DeadlineError(f"no answer within {self._deadline_seconds:g} s", do="ask for fewer tokens")
+        ticket.inbox.put_nowait(error)
+        self.close(ticket)  # frees the slot even if the client has stopped reading
+
+    def _watch(self, pid: int) -> None:
+        """Notice the worker's death at once. Elsewhere than on Linux the deadline has to do."""
+        if hasattr(os, "pidfd_open"):
+            handle = os.pidfd_open(pid)
+            asyncio.get_running_loop().add_reader(handle, self._on_death, handle)
+
+    def _on_death(self, handle: int) -> None:
+        asyncio.get_running_loop().remove_reader(handle)
+        os.close(handle)
+        self.worker_died = True
+        logger.error("the model process died")
+        for request_id in list(self._tickets):
+            self._fail(request_id, _DEAD)
+
+
+_DEAD = ServerError("the model process died", do="the server is stopping; its log says why")

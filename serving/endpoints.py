@@ -1,0 +1,202 @@
+"""The HTTP routes, as a LitServe spec: chat and plain completions, models, health."""
+
+import asyncio
+import hmac
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from litserve.specs.base import LitSpec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from configs.errors import PolydraftError, RequestError
+from serving.admission import Admission
+from serving.dispatch import Dispatcher, Ticket
+from serving.errors import BodyTooLargeError, UnauthorizedError, UnknownModelError, to_http
+from serving.generation import Generation
+from serving.health import health_document
+from serving.reply import DONE, Kind, Reply, event
+from serving.schema import ChatRequest, CompletionRequest, R, parse
+from serving.text import TextCodec
+from serving.wire import Job
+
+MAX_BODY_BYTES = 10_000_000
+_MOST_DRAINED_BYTES = 10 * MAX_BODY_BYTES  # a client that is still sending cannot read why it is refused
+
+
+@dataclass(slots=True)
+class Desk:
+    """What the routes work with. It lives in the HTTP process only."""
+
+    model_name: str
+    codec: TextCodec
+    admission: Admission
+    slots: int
+    api_keys: tuple[bytes, ...]
+    dispatcher: Dispatcher | None = None  # from the moment the HTTP process starts
+
+
+class OpenAISpec(LitSpec):
+    """OpenAI's routes on a `Desk`."""
+
+    def __init__(self, desk: Desk):
+        super().__init__()
+        self._desk: Desk | None = desk
+        self.api_path = "/v1/chat/completions"  # LitServe names the request queue after it
+        self._started = int(time.time())
+
+    def pre_setup(self, lit_api: Any) -> None:  # noqa: ARG002 (LitServe's signature)
+        self.add_endpoint("/v1/chat/completions", self.chat, ["POST"])
+        self.add_endpoint("/v1/completions", self.completions, ["POST"])
+        self.add_endpoint("/v1/models", self.models, ["GET"])
+        self.add_endpoint("/v1/models/{name}", self.model, ["GET"])
+        self.add_endpoint("/health", self.health, ["GET"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The worker receives a copy without what belongs to the HTTP process."""
+        return {**super().__getstate__(), "_desk": None, "_endpoints": [], "data_streamer": None}
+
+    @property
+    def stream(self) -> bool:
+        """LitServe then keeps messages in order instead of overwriting them."""
+        return True
+
+    @property
+    def desk(self) -> Desk:
+        assert self._desk is not None
+        return self._desk
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        assert self.desk.dispatcher is not None
+        return self.desk.dispatcher
+
+    async def chat(self, request: Request) -> Response:
+        """POST /v1/chat/completions."""
+        return await self._answer(request, ChatRequest, self.desk.admission.chat, "chat")
+
+    async def completions(self, request: Request) -> Response:
+        """POST /v1/completions."""
+        return await self._answer(request, CompletionRequest, self.desk.admission.completion, "text")
+
+    async def models(self, request: Request) -> Response:
+        """GET /v1/models: the one that is served."""
+        self._authorise(request)
+        return JSONResponse({"object": "list", "data": [self._card()]})
+
+    async def model(self, request: Request, name: str) -> Response:
+        """GET /v1/models/NAME."""
+        self._authorise(request)
+        if name != self.desk.model_name:
+            raise UnknownModelError(f"model {name!r} is not served here; use {self.desk.model_name!r}", param="model")
+        return JSONResponse(self._card())
+
+    async def health(self) -> Response:
+        """GET /health: 200 when ready, else 503; always with reasons and load."""
+        document = health_document(self.desk.model_name, self.desk.slots, self.dispatcher)
+        return JSONResponse(document, status_code=200 if document["status"] == "ready" else 503)
+
+    def _card(self) -> dict[str, Any]:
+        return {"id": self.desk.model_name, "object": "model", "created": self._started, "owned_by": "polydraft"}
+
+    def _authorise(self, request: Request) -> None:
+        if not self.desk.api_keys:
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = token.strip().encode()
+        # Every key is compared, so that time tells nothing about them.
+        matches = [hmac.compare_digest(given, key) for key in self.desk.api_keys]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise UnauthorizedError("the API key is missing or unknown", do="send Authorization: Bearer KEY")
+
+    async def _answer(self, request: Request, kind: type[R], admit: Callable[[R, str], Job], shape: Kind) -> Response:
+        self._authorise(request)
+        asked = parse(kind, await _read_body(request))
+        request_id = uuid.uuid4().hex
+        job = admit(asked, request_id)
+        reply = Reply(
+            shape, f"{'chatcmpl' if shape == 'chat' else 'cmpl'}-{request_id}", asked.model, len(job.token_ids)
+        )
+        ticket = self.dispatcher.open(job)
+        generation = Generation(ticket, self.desk.codec, job.token_ids, asked.stop_strings)
+        wants_tokens = bool(asked.polydraft and asked.polydraft.tokens)
+        if asked.stream:
+            wants_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+            events = _events(reply, generation, wants_tokens, wants_usage)
+            return _TicketStream(events, self.dispatcher, ticket)
+        try:
+            return await _unless_disconnected(request, _whole(reply, generation, wants_tokens))
+        finally:
+            self.dispatcher.close(ticket)
+
+
+class _TicketStream(StreamingResponse):
+    """A stream that closes its ticket however it ends, even if it was never begun."""
+
+    def __init__(self, events: AsyncIterator[bytes], dispatcher: Dispatcher, ticket: Ticket):
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        self._dispatcher, self._ticket = dispatcher, ticket
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._dispatcher.close(self._ticket)
+
+
+async def _events(reply: Reply, generation: Generation, wants_tokens: bool, wants_usage: bool) -> AsyncIterator[bytes]:
+    if (opening := reply.opening()) is not None:
+        yield event(opening)
+    try:
+        async for piece in generation.pieces():
+            extras = {"polydraft": piece.document()} if wants_tokens else {}
+            if piece.text or extras:
+                yield event(reply.chunk(piece.text, **extras))
+    except PolydraftError as error:
+        yield event(to_http(error).body)
+    else:
+        yield event(reply.closing(generation))
+        if wants_usage:
+            yield event(reply.usage_chunk(generation))
+    yield DONE
+
+
+async def _whole(reply: Reply, generation: Generation, wants_tokens: bool) -> Response:
+    pieces = [piece async for piece in generation.pieces()]
+    text = "".join(piece.text for piece in pieces)
+    extras = {"tokens": [piece.document() for piece in pieces]} if wants_tokens else {}
+    return JSONResponse(reply.whole(text, generation, **extras))
+
+
+async def _unless_disconnected(request: Request, answering: Any) -> Response:
+    """The answer, or nothing once the client has left: after the body, the next message is its goodbye."""
+    answer = asyncio.ensure_future(answering)
+    goodbye = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((answer, goodbye), return_when=asyncio.FIRST_COMPLETED)
+        response: Response = await answer if answer.done() else Response(status_code=499)
+    finally:
+        for task in (answer, goodbye):
+            task.cancel()
+    return response
+
+
+async def _read_body(request: Request) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= MAX_BODY_BYTES:
+                chunks.append(chunk)
+            elif size > _MOST_DRAINED_BYTES:
+                break
+    except ClientDisconnect:
+        raise RequestError("the client left before its request was whole") from None
+    if size > MAX_BODY_BYTES:
+        raise BodyTooLargeError(f"the body is larger than {MAX_BODY_BYTES // 1_000_000} MB")
+    return b"".join(chunks)

@@ -1,0 +1,163 @@
+"""The worker's inside: step loop, drafts and router, fed with jobs and asked for a message a turn."""
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from decoding.model import LanguageModel
+from decoding.native_model import NativeModel
+from decoding.randomness import SeededRandomness
+from decoding.request import Request, StepOutput
+from decoding.step_loop import StepLoop
+from drafts.pool import GENERAL, LOOKUP, DraftPool
+from router.decision import RoutingDecision
+from router.encoder import load_encoder
+from router.process import RouterProcess
+from serving.plan import Plan
+from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMessage
+
+logger = logging.getLogger(__name__)
+
+
+class Router(Protocol):
+    """What the engine asks of `router.process.RouterProcess`."""
+
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def error(self) -> str: ...
+    def submit(self, request_id: str, text: str) -> None: ...
+    def poll(self) -> list[tuple[int | str, RoutingDecision]]: ...
+    def close(self) -> None: ...
+
+
+class Engine:
+    """Decodes jobs together and routes them while they run."""
+
+    def __init__(self, loop: StepLoop, pool: DraftPool, router: Router | None = None):
+        self._loop, self._pool, self._router = loop, pool, router
+        self._inside: set[str] = set()
+        self._undecided: set[str] = set()
+        self._routings: dict[str, Routing] = {}  # news for the next message
+        self._told: Status | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Something runs or waits."""
+        return bool(self._loop.num_running or self._loop.num_waiting)
+
+    def admit(self, job: Job) -> None:
+        """Start a job; its draft may still change when the router has decided."""
+        request = Request(
+            job.request_id,
+            job.token_ids,
+            job.sampling,
+            SeededRandomness(job.sampling.seed),
+            num_draft_tokens=job.num_draft_tokens,
+        )
+        self._loop.admit(request)
+        self._inside.add(job.request_id)
+        if job.draft == NONE or job.num_draft_tokens == 0:
+            self._route(job.request_id, None, None, None, "asked")
+        elif job.draft != AUTO:
+            topic = job.draft if job.draft not in (GENERAL, LOOKUP) else None
+            self._route(job.request_id, self._pool.select(job.draft), topic, None, "asked")
+        elif self._router is None:
+            self._route(job.request_id, self._pool.select(GENERAL), None, None, "no router")
+        elif self._router.error and not self._router.ready:
+            self._route(job.request_id, self._pool.select(GENERAL), None, None, "router failed")
+        else:
+            self._undecided.add(job.request_id)
+            self._router.submit(job.request_id, job.query)
+            self._loop.assign(job.request_id, LOOKUP if LOOKUP in self._pool else None)
+
+    def cancel(self, request_id: str) -> bool:
+        """Free whatever a request holds; False if it is not here."""
+        self._forget(request_id)
+        return self._loop.cancel(request_id)
+
+    def advance(self) -> StepMessage | None:
+        """Take in the router's decisions, run one step, and say what changed; None if nothing did."""
+        self._take_decisions()
+        outputs = [_output(step_output) for step_output in self._loop.step()] if self.busy else []
+        for output in outputs:
+            if output.finish_reason is not None:
+                self._forget(output.request_id)
+        return self._message(outputs, {})
+
+    def fail_all(self, what: str) -> StepMessage:
+        """Give up everything in flight, after a step that raised."""
+        failures = dict.fromkeys(self._inside, what)
+        for request_id in failures:
+            self.cancel(request_id)
+        return self._message([], failures) or StepMessage(self._status())
+
+    def close(self) -> None:
+        """End the router's process."""
+        if self._router is not None:
+            self._router.close()
+
+    def _forget(self, request_id: str) -> None:
+        self._inside.discard(request_id)
+        self._undecided.discard(request_id)
+
+    def _take_decisions(self) -> None:
+        for request_id, decision in self._router.poll() if self._router is not None else ():
+            key = str(request_id)
+            if key in self._undecided:
+                self._undecided.discard(key)
+                draft = self._pool.select(decision.draft)
+                self._route(key, draft, decision.topic, round(decision.confidence, 4), decision.reason)
+
+    def _route(
+        self, request_id: str, draft: str | None, topic: str | None, confidence: float | None, reason: str
+    ) -> None:
+        self._loop.assign(request_id, draft)
+        self._routings[request_id] = Routing(topic, self._pool.label(draft), confidence, reason)
+
+    def _message(self, outputs: list[Output], failures: dict[str, str]) -> StepMessage | None:
+        status = self._status()
+        if not (outputs or failures or self._routings) and status == self._told:
+            return None
+        routings, self._routings = self._routings, {}
+        self._told = status
+        return StepMessage(status, outputs, routings, failures)
+
+    def _status(self) -> Status:
+        load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free)
+        return Status(os.getpid(), load, self._router_state())
+
+    def _router_state(self) -> str:
+        if self._router is None:
+            return "off"
+        if self._router.ready:
+            return "ready"
+        return self._router.error or "starting"
+
+
+def build_engine(plan: Plan) -> Engine:
+    """Load everything that a plan names.
+
+    Raises:
+        PolydraftError: a checkpoint is damaged, or this machine cannot run it.
+    """
+    load = partial(_load_model, plan)
+    target = load(plan.target)
+    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes)
+    router = None
+    if plan.router is not None:
+        encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
+        router = RouterProcess(plan.router, encoder, plan.min_confidence)
+    return Engine(StepLoop(target, pool, num_draft_tokens=plan.num_draft_tokens), pool, router)
+
+
+def _load_model(plan: Plan, folder: Path) -> LanguageModel:
+    return NativeModel.from_folder(folder, plan.slots, plan.max_length)
+
+
+def _output(step_output: StepOutput) -> Output:
+    request = step_output.request
+    reason = step_output.finish_reason.value if step_output.finish_reason else None
+    return Output(request.request_id, step_output.token_ids, step_output.origins, reason, request.counts)

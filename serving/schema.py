@@ -1,0 +1,173 @@
+"""What clients may send: OpenAI's request bodies, checked strictly, with clear refusals."""
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from configs.errors import RequestError
+
+MAX_STOP_STRINGS = 4
+MAX_DRAFT_TOKENS = 12
+
+# Parameters that would change the answer and are not served, with the values that ask for nothing.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "ignore_eos": (False,),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "modalities": (["text"],),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "response_format": ({"type": "text"},),
+    "suffix": ("",),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+
+
+class StreamOptions(_Body):
+    """How a stream reports."""
+
+    include_usage: bool | None = None
+
+
+class Extras(_Body):
+    """polydraft's own switches."""
+
+    tokens: bool | None = None
+
+
+class GenerationRequest(_Body):
+    """What chat and plain completions share. None always means the default."""
+
+    model: str
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    user: str | None = None
+    draft: str | None = None
+    num_draft_tokens: Annotated[int, Field(ge=0, le=MAX_DRAFT_TOKENS)] | None = None
+    polydraft: Extras | None = None
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def wanted_tokens(self) -> int | None:
+        """Most tokens of the answer, if the request says."""
+        return self.max_tokens
+
+    @field_validator("n")
+    @classmethod
+    def _one_answer(cls, value: int | None) -> int | None:
+        if value not in (None, 1):
+            raise ValueError("only 1 answer a request; send the request again for another")
+        return value
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, value: str | list[str] | None) -> str | list[str] | None:
+        stops = [value] if isinstance(value, str) else value or []
+        if len(stops) > MAX_STOP_STRINGS:
+            raise ValueError(f"at most {MAX_STOP_STRINGS} stop strings")
+        if not all(stops):
+            raise ValueError("a stop string is empty")
+        return value
+
+    @model_validator(mode="after")
+    def _supported(self) -> "GenerationRequest":
+        for name, value in (self.model_extra or {}).items():
+            if name in _UNSUPPORTED and value is not None and value not in _UNSUPPORTED[name]:
+                raise RequestError(f"{name} is not supported by this server", do=f"leave {name} out", param=name)
+        return self
+
+
+class TextPart(_Body):
+    """One piece of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Body):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(GenerationRequest):
+    """Body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def wanted_tokens(self) -> int | None:
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+
+class CompletionRequest(GenerationRequest):
+    """Body of POST /v1/completions: a text, or token ids."""
+
+    prompt: str | list[int]
+
+
+R = TypeVar("R", bound=GenerationRequest)
+
+
+def parse(kind: type[R], body: bytes) -> R:
+    """Check a request body.
+
+    Raises:
+        RequestError: naming the parameter at fault.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is not JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise RequestError("the body is not a JSON object")
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(error.errors()[0]) from None
+
+
+def _refusal(detail: ErrorDetails) -> RequestError:
+    location = [part for part in detail["loc"] if isinstance(part, int) or part.islower()]
+    param = str(location[0]) if location else None
+    message = detail["msg"].removeprefix("Value error, ")
+    where = _dotted(location)
+    if detail["type"] == "missing":
+        return RequestError(f"{where} is missing", param=param)
+    return RequestError(f"{where}: {message[:1].lower()}{message[1:]}", param=param)
+
+
+def _dotted(location: list[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")

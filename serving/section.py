@@ -1,0 +1,47 @@
+"""Sections of a deployment that the serving room owns: the target, the decoding defaults, the endpoint."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from configs.section import Section
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+class TargetSection(Section):
+    """The one large model."""
+
+    model: str = Field(default="starter://target", description="a folder, a Hugging Face name, or starter://target")
+    revision: str | None = Field(default=None, description="a Hugging Face commit, branch or tag")
+    device: Literal["auto", "cpu"] = Field(default="auto", description="auto | cpu")
+    max_length: int = Field(default=1024, ge=16, description="prompt and answer together, in tokens")
+    slots: int = Field(default=16, ge=1, description="requests decoded at once")
+
+
+class DecodingSection(Section):
+    """Defaults that a request may override."""
+
+    num_draft_tokens: int = Field(default=4, ge=0, le=12, description="tokens proposed a step; 0 is off, 12 the most")
+
+
+class ServingSection(Section):
+    """The HTTP endpoint."""
+
+    host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field(default="127.0.0.1", description="address to listen on")  # noqa: S104
+    port: int = Field(default=8000, ge=1024, le=65535)
+    model_name: str | None = Field(
+        default=None, description="what clients send as `model`; null is the deployment's name"
+    )
+    api_keys_file: str | None = Field(
+        default=None, description="one bearer token a line; required when host is not loopback"
+    )
+    max_queue: int = Field(default=64, ge=0, description="requests that may wait for a slot; beyond it 429")
+    deadline_seconds: float = Field(default=120, gt=0, description="longest time for one request; then 504")
+    max_tokens: int = Field(default=256, ge=1, description="answer length when the request leaves it open")
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "ServingSection":
+        if self.host not in LOOPBACK and self.api_keys_file is None:
+            raise ValueError(f"host {self.host} is open to the network: set api_keys_file")
+        return self

@@ -1,0 +1,210 @@
+"""The LitServe server: checks first, then one worker with the model and one HTTP process, and a clean end."""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import litserve as ls
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from configs.errors import ConfigError, PolydraftError, ServerError
+from serving.admission import Admission, Limits
+from serving.config import Deployment
+from serving.dispatch import Dispatcher
+from serving.endpoints import Desk, OpenAISpec
+from serving.engine import Engine, build_engine
+from serving.errors import to_http
+from serving.plan import Plan, make_plan
+from serving.ports import check_port
+from serving.text import TextCodec
+from serving.wire import Job
+from serving.worker_loop import WorkerLoop
+
+logger = logging.getLogger(__name__)
+
+_PARENT_CHECK_SECONDS = 0.5
+_SETUP_CHECK_SECONDS = 0.05
+
+
+def serve(deployment: Deployment, host: str | None = None, port: int | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C; running requests are finished first.
+
+    Raises:
+        PolydraftError: the deployment cannot be served; nothing is left running.
+    """
+    host, port = host or deployment.serving.host, port or deployment.serving.port
+    check_port(host, port)
+    # Read by torch when the worker imports it: two threads on a busy machine are slower than one.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    keys = _read_keys(deployment)
+    plan = make_plan(deployment)
+    server = PolydraftServer(deployment, plan, keys)
+    _end_on_sigterm()
+    try:
+        server.run(host=host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")
+    except (EOFError, ConnectionError) as error:
+        raise ServerError("the model process died; the server has stopped", do="see the log above") from error
+    finally:
+        _end_children()
+
+
+class WorkerAPI(ls.LitAPI):
+    """What LitServe sends to the worker process: the plan, and the near ends of two pipes."""
+
+    def __init__(
+        self,
+        spec: OpenAISpec,
+        plan: Plan,
+        cancellations: Connection,
+        problems: Connection,
+        build: Callable[[Plan], Engine],
+    ):
+        super().__init__(spec=spec, loop=WorkerLoop())
+        self.plan, self.cancellations, self.problems, self._build = plan, cancellations, problems, build
+
+    def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
+        """Load the model, in the worker."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the main process decides
+        try:
+            self.engine = self._build(self.plan)
+        except PolydraftError as error:
+            self.problems.send(error)
+            logging.getLogger("litserve").setLevel(logging.CRITICAL)  # the main process says it in one line
+            raise
+
+    def predict(self, x: Any) -> Any:
+        """Never called: the loop is our own."""
+        raise NotImplementedError
+
+
+class PolydraftServer(ls.LitServer):
+    """LitServe with one worker, one HTTP process, and OpenAI's errors everywhere."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        plan: Plan,
+        api_keys: tuple[bytes, ...] = (),
+        build: Callable[[Plan], Engine] = build_engine,
+    ):
+        codec = TextCodec(plan.target)
+        limits = Limits(
+            deployment.model_name,
+            plan.max_length,
+            deployment.serving.max_tokens,
+            plan.vocab_size,
+            plan.draft_names,
+            plan.end_token_ids | codec.end_token_ids,
+        )
+        self._desk = Desk(deployment.model_name, codec, Admission(codec, limits), plan.slots, api_keys)
+        self._serving = deployment.serving
+        context = multiprocessing.get_context("spawn")
+        cancellations, self._control = context.Pipe(duplex=False)
+        self._problems, problems = context.Pipe(duplex=False)
+        self._spec = OpenAISpec(self._desk)
+        super().__init__(
+            WorkerAPI(self._spec, plan, cancellations, problems, build),
+            accelerator="cpu",
+            timeout=False,
+            healthcheck_path="/litserve/health",
+            info_path="/litserve/info",
+            disable_openapi_url=True,
+        )
+        self.app.add_exception_handler(Exception, _on_error)
+        for kind in (PolydraftError, 404, 405):
+            self.app.add_exception_handler(kind, _on_error)
+        self.app.router.routes[:] = [route for route in self.app.router.routes if route.path != "/"]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """In the HTTP process: deliver the worker's messages for as long as requests are served."""
+        capacity = self._desk.slots + self._serving.max_queue
+        dispatcher = Dispatcher(
+            self.response_buffer, self._submit, self._control, capacity, self._serving.deadline_seconds
+        )
+        self._desk.dispatcher = dispatcher
+        async with super().lifespan(app):
+            tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with_parent())]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    def verify_worker_status(self) -> None:
+        """Wait for the worker to be ready.
+
+        Raises:
+            PolydraftError: what the worker reports, or that it died without a word.
+        """
+        process = self.inference_workers[0]
+        while "ready" not in self.workers_setup_status.values():
+            if self._problems.poll(_SETUP_CHECK_SECONDS):
+                raise self._problems.recv()
+            if not process.is_alive():
+                raise ServerError(f"the model process ended while loading (exit code {process.exitcode})")
+
+    def _submit(self, job: Job) -> None:
+        self._spec.request_queue.put((0, job.request_id, time.monotonic(), job))
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (Starlette's signature)
+    answer = to_http(error)
+    return JSONResponse(answer.body, status_code=answer.status, headers=answer.headers)
+
+
+async def _end_with_parent() -> None:
+    """A main process that was killed cannot tell: notice it and end gracefully."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(_PARENT_CHECK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _read_keys(deployment: Deployment) -> tuple[bytes, ...]:
+    name = deployment.serving.api_keys_file
+    if name is None:
+        return ()
+    try:
+        lines = Path(name).expanduser().read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read serving.api_keys_file {name}: {error.strerror}") from error
+    keys = tuple(line.strip().encode() for line in lines if line.strip())
+    if not keys:
+        raise ConfigError(f"serving.api_keys_file {name} holds no key", do="write one bearer token a line")
+    return keys
+
+
+def _end_on_sigterm() -> None:
+    """SIGTERM as Ctrl-C: LitServe then finishes what runs.
+
+    The HTTP process is forked and inherits the handler, and uvicorn raises the signal again in the end.
+    """
+    main = os.getpid()
+
+    def interrupt(*_: object) -> None:
+        if os.getpid() == main:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _end_children() -> None:
+    """After a failed start or a dead worker LitServe leaves processes behind."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    for child in multiprocessing.active_children():
+        child.join(timeout=5)
+        if child.is_alive():
+            child.kill()

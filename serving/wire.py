@@ -1,0 +1,110 @@
+"""What travels between the HTTP process and the worker: jobs and cancellations in, one message a step out."""
+
+import json
+from dataclasses import asdict, astuple, dataclass, field
+
+from decoding.request import Origin, SamplingParams, SpeculationCounts
+
+STEPS_UID = "steps"  # every message of the worker goes to this one id; the HTTP process fans out
+
+AUTO, NONE = "auto", "none"
+
+_LETTERS = {Origin.DRAFT: "d", Origin.LOOKUP: "l", Origin.CORRECTED: "c", Origin.BONUS: "b", Origin.PLAIN: "p"}
+_ORIGINS = {letter: origin for origin, letter in _LETTERS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A checked request, ready for the worker. ``query`` is the text that the router reads."""
+
+    request_id: str
+    token_ids: list[int]
+    query: str
+    sampling: SamplingParams
+    draft: str = AUTO  # auto, none, or a draft's name
+    num_draft_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Which draft serves a request, and why."""
+
+    topic: str | None
+    draft: str  # with its version: "sql@v1"
+    confidence: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Tokens that one step gave to one request, and its counts after that step."""
+
+    request_id: str
+    token_ids: list[int]
+    origins: list[Origin]
+    finish_reason: str | None
+    counts: SpeculationCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the worker is."""
+
+    running: int = 0
+    waiting: int = 0
+    free_slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """State of the worker. ``router`` is off, starting, ready, or what is wrong with it."""
+
+    pid: int
+    load: Load
+    router: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepMessage:
+    """Everything that one turn of the worker has to say."""
+
+    status: Status
+    outputs: list[Output] = field(default_factory=list)
+    routings: dict[str, Routing] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Compact JSON: origins as letters, counts as a row."""
+        document = {
+            "s": [self.status.pid, *astuple(self.status.load), self.status.router],
+            "o": [_pack(output) for output in self.outputs],
+            "r": {request_id: list(asdict(routing).values()) for request_id, routing in self.routings.items()},
+            "f": self.failures,
+        }
+        return json.dumps(document, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "StepMessage":
+        """The inverse of `to_json`."""
+        document = json.loads(text)
+        pid, running, waiting, free_slots, router = document["s"]
+        return cls(
+            Status(pid, Load(running, waiting, free_slots), router),
+            [_unpack(row) for row in document["o"]],
+            {request_id: Routing(*row) for request_id, row in document["r"].items()},
+            document["f"],
+        )
+
+
+_Row = tuple[str, list[int], str, str | None, list[int | list[int]]]
+
+
+def _pack(output: Output) -> _Row:
+    letters = "".join(_LETTERS[origin] for origin in output.origins)
+    return output.request_id, output.token_ids, letters, output.finish_reason, list(astuple(output.counts))
+
+
+def _unpack(row: _Row) -> Output:
+    request_id, token_ids, letters, finish_reason, counts = row
+    origins = [_ORIGINS[letter] for letter in letters]
+    return Output(request_id, token_ids, origins, finish_reason, SpeculationCounts(*counts))  # type: ignore[arg-type]

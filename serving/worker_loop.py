@@ -1,0 +1,115 @@
+"""LitServe's loop for the worker: one step of all requests a turn, one message a step.
+
+The loop blocks on the queue only when nothing runs. It ends when LitServe's stop message arrives, after
+SIGTERM once nothing runs any more, and when its parent is gone.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from queue import Empty
+from typing import Any, Protocol
+
+from litserve.loops import LitLoop
+from litserve.utils import LitAPIStatus, LoopResponseType
+
+from serving.wire import STEPS_UID, Job, StepMessage
+
+logger = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 0.2  # how soon an idle worker notices that it should end
+_STOP = (None, None, None, None)  # LitServe's stop message
+_MOST_EARLY_CANCELS = 4096
+
+
+class Worker(Protocol):
+    """What the loop asks of `serving.engine.Engine`."""
+
+    @property
+    def busy(self) -> bool: ...
+    def admit(self, job: Job) -> None: ...
+    def cancel(self, request_id: str) -> bool: ...
+    def advance(self) -> StepMessage | None: ...
+    def fail_all(self, what: str) -> StepMessage: ...
+    def close(self) -> None: ...
+
+
+class StepScheduler:
+    """One turn after another: cancellations, new jobs, a step, a message."""
+
+    def __init__(self, engine: Worker, jobs: Any, control: Connection, send: Callable[[StepMessage], None]):
+        self._engine, self._jobs, self._control, self._send = engine, jobs, control, send
+        self._early_cancels: dict[str, None] = {}  # cancelled before their job came out of the other channel
+        self._parent = os.getppid()
+        self.draining = False
+
+    def run(self) -> None:
+        """Serve until told to end."""
+        try:
+            while self._take_jobs():
+                self._take_cancellations()
+                self._advance()
+        except (EOFError, ConnectionError):
+            logger.info("the server is gone; the worker ends")
+        finally:
+            self._engine.close()
+
+    def _take_jobs(self) -> bool:
+        """Admit what has arrived, waiting a moment if there is nothing else to do; False to end."""
+        while True:
+            idle = not self._engine.busy
+            if idle and (self.draining or os.getppid() != self._parent):
+                return False
+            try:
+                item = self._jobs.get(timeout=_IDLE_SECONDS) if idle else self._jobs.get_nowait()
+            except Empty:
+                return True
+            if item == _STOP:
+                return False
+            self._admit(item[3])
+
+    def _admit(self, job: Job) -> None:
+        self._take_cancellations()
+        if job.request_id in self._early_cancels:
+            del self._early_cancels[job.request_id]
+            return
+        self._engine.admit(job)
+
+    def _take_cancellations(self) -> None:
+        while self._control.poll(0):
+            request_id = self._control.recv()
+            if not self._engine.cancel(request_id):
+                self._early_cancels[request_id] = None
+                if len(self._early_cancels) > _MOST_EARLY_CANCELS:
+                    del self._early_cancels[next(iter(self._early_cancels))]
+
+    def _advance(self) -> None:
+        try:
+            message = self._engine.advance()
+        # A step that fails must not take the server down: its requests get an error, the log the traceback.
+        except Exception:
+            logger.exception("a step failed; its requests are given up")
+            message = self._engine.fail_all("the model failed on this request; the server's log says why")
+        if message is not None:
+            self._send(message)
+
+
+class WorkerLoop(LitLoop):
+    """Runs a `StepScheduler` where LitServe would run its own loop."""
+
+    def __call__(
+        self, lit_api: Any, _device: str, _worker_id: int, request_queue: Any, transport: Any, *_: Any
+    ) -> None:
+        def send(message: StepMessage) -> None:
+            # The only HTTP process is number 0.
+            self.put_response(transport, 0, STEPS_UID, message.to_json(), LitAPIStatus.OK, LoopResponseType.STREAMING)
+
+        scheduler = StepScheduler(lit_api.engine, request_queue, lit_api.cancellations, send)
+
+        def drain(*_: object) -> None:
+            scheduler.draining = True
+
+        signal.signal(signal.SIGTERM, drain)
+        scheduler.run()
