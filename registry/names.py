@@ -18,7 +18,7 @@ SCHEME = "registry://"
 CHAMPION = "champion"  # what serves
 CHALLENGER = "challenger"  # what hopes to
 _VERSION = re.compile(r"v?([1-9][0-9]*)")
-_ALIAS = re.compile(r"[A-Za-z_-][A-Za-z0-9_-]*")
+_ALIAS = re.compile(r"(?!v[0-9]+$)[A-Za-z_-][A-Za-z0-9_-]*")  # MLflow reserves v1, v2, ...
 _FORM = "write registry://NAME@champion or registry://NAME@v3"
 
 

@@ -70,7 +70,7 @@ class Run:
             self.client.log_artifact(self.run_id, str(file), folder or None)
 
     def keep_model(self, name: str, folder: Path, tags: Mapping[str, str]) -> str:
-        """Store the files of a model as an output of the run; returns the URI to register it by."""
+        """Store the files of a model as an output of the run; returns its id."""
         from mlflow.entities import LoggedModelOutput
 
         with answering(self.location):
@@ -80,7 +80,7 @@ class Run:
             self.client.log_model_artifacts(model.model_id, str(folder))
             self.client.finalize_logged_model(model.model_id, "READY")
             self.client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
-        return f"models:/{model.model_id}"
+        return str(model.model_id)
 
     def __enter__(self) -> Self:
         return self

@@ -94,11 +94,16 @@ class Registry:
     ) -> Version:
         if metrics:
             run.log(metrics)
-        source = run.keep_model(model, folder, tags)
+        model_id = run.keep_model(model, folder, tags)
         with answering(self.location):
             _ensure_model(self.client, model)
             entity = self.client.create_model_version(
-                model, source, run_id=run.run_id, tags=tags, description=description or None
+                model,
+                f"models:/{model_id}",
+                run_id=run.run_id,
+                tags=tags,
+                description=description or None,
+                model_id=model_id,
             )
         number = int(entity.version)
         if alias is not None:
