@@ -45,6 +45,11 @@ class Deployment(Section):
         return text
 
 
+def deployment_of(file: Path | str | None) -> Deployment:
+    """The deployment of a file; without one, the starter."""
+    return Deployment() if file is None else load_deployment(file)
+
+
 def load_deployment(file: Path | str) -> Deployment:
     """Read and check a deployment file.
 
@@ -55,8 +60,11 @@ def load_deployment(file: Path | str) -> Deployment:
     try:
         return Deployment.model_validate(source.document)
     except ValidationError as error:
-        lines = [_describe(detail, source, Path(file)) for detail in error.errors()]
-        raise ConfigError(lines[0], facts=tuple(lines[1:]), do=f"mend {file} and start again") from None
+        details = sorted(
+            error.errors(), key=lambda detail: detail["type"] != "extra_forbidden"
+        )  # typos explain the rest
+        lines = [_describe(detail, source, Path(file)) for detail in details]
+        raise ConfigError(lines[0], facts=tuple(lines[1:])) from None
 
 
 def _describe(detail: ErrorDetails, source: LocatedYaml, file: Path) -> str:
@@ -66,8 +74,10 @@ def _describe(detail: ErrorDetails, source: LocatedYaml, file: Path) -> str:
         nearest = _nearest(str(path[-1]), _keys_at(path[:-1]))
         hint = f"; did you mean {nearest}?" if nearest else ""
         return f"{where}: unknown key {key}{hint}"
+    if detail["type"] == "missing":
+        return f"{where}: {key} is missing"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {key}: {message[:1].lower()}{message[1:]} (it is {detail['input']!r})" if path else message
+    return f"{where}: {key}: {message[:1].lower()}{message[1:]} (it is {detail['input']!r})"
 
 
 def _keys_at(path: Iterable[str | int]) -> list[str]:
@@ -90,4 +100,4 @@ def _is_model(item: Any) -> bool:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str | None:
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), None)

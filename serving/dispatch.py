@@ -34,7 +34,7 @@ class Dispatcher:
     Args:
         response_buffer: LitServe's; one reserved entry receives all messages of the worker.
         submit: puts a job on LitServe's request queue.
-        control: the worker listens at its other end for ids to cancel.
+        control: the worker listens at its other end for ids to cancel, and for None: a job is in the queue.
         capacity: most requests in the worker, running and waiting.
     """
 
@@ -68,6 +68,7 @@ class Dispatcher:
         ticket = Ticket(job.request_id)
         self._tickets[job.request_id] = ticket
         self._submit(job)
+        self._control.send(None)
         ticket.timer = asyncio.get_running_loop().call_later(self._deadline_seconds, self._expire, ticket)
         return ticket
 

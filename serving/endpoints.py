@@ -41,11 +41,11 @@ class Desk:
 
 
 class OpenAISpec(LitSpec):
-    """OpenAI's routes on a `Desk`."""
+    """OpenAI's routes on a `Desk`, which is there before the first request."""
 
-    def __init__(self, desk: Desk):
+    def __init__(self) -> None:
         super().__init__()
-        self._desk: Desk | None = desk
+        self._desk: Desk | None = None
         self.api_path = "/v1/chat/completions"  # LitServe names the request queue after it
         self._started = int(time.time())
 
@@ -64,6 +64,10 @@ class OpenAISpec(LitSpec):
     def stream(self) -> bool:
         """LitServe then keeps messages in order instead of overwriting them."""
         return True
+
+    def open(self, desk: Desk) -> None:
+        """Work with ``desk`` from now on."""
+        self._desk = desk
 
     @property
     def desk(self) -> Desk:

@@ -3,11 +3,9 @@
 import logging
 import os
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
-from decoding.model import LanguageModel
-from decoding.native_model import NativeModel
+from decoding.load import load_model
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, StepOutput
 from decoding.step_loop import StepLoop
@@ -38,7 +36,6 @@ class Engine:
 
     def __init__(self, loop: StepLoop, pool: DraftPool, router: Router | None = None):
         self._loop, self._pool, self._router = loop, pool, router
-        self._inside: set[str] = set()
         self._undecided: set[str] = set()
         self._routings: dict[str, Routing] = {}  # news for the next message
         self._told: Status | None = None
@@ -58,7 +55,6 @@ class Engine:
             num_draft_tokens=job.num_draft_tokens,
         )
         self._loop.admit(request)
-        self._inside.add(job.request_id)
         if job.draft == NONE or job.num_draft_tokens == 0:
             self._route(job.request_id, None, None, None, "asked")
         elif job.draft != AUTO:
@@ -75,7 +71,7 @@ class Engine:
 
     def cancel(self, request_id: str) -> bool:
         """Free whatever a request holds; False if it is not here."""
-        self._forget(request_id)
+        self._undecided.discard(request_id)
         return self._loop.cancel(request_id)
 
     def advance(self) -> StepMessage | None:
@@ -84,12 +80,12 @@ class Engine:
         outputs = [_output(step_output) for step_output in self._loop.step()] if self.busy else []
         for output in outputs:
             if output.finish_reason is not None:
-                self._forget(output.request_id)
+                self._undecided.discard(output.request_id)
         return self._message(outputs, {})
 
     def fail_all(self, what: str) -> StepMessage:
         """Give up everything in flight, after a step that raised."""
-        failures = dict.fromkeys(self._inside, what)
+        failures = {request.request_id: what for request in self._loop.requests}
         for request_id in failures:
             self.cancel(request_id)
         return self._message([], failures) or StepMessage(self._status())
@@ -98,10 +94,6 @@ class Engine:
         """End the router's process."""
         if self._router is not None:
             self._router.close()
-
-    def _forget(self, request_id: str) -> None:
-        self._inside.discard(request_id)
-        self._undecided.discard(request_id)
 
     def _take_decisions(self) -> None:
         for request_id, decision in self._router.poll() if self._router is not None else ():
@@ -143,7 +135,7 @@ def build_engine(plan: Plan) -> Engine:
     Raises:
         PolydraftError: a checkpoint is damaged, or this machine cannot run it.
     """
-    load = partial(_load_model, plan)
+    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length)
     target = load(plan.target)
     pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes)
     router = None
@@ -151,10 +143,6 @@ def build_engine(plan: Plan) -> Engine:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
         router = RouterProcess(plan.router, encoder, plan.min_confidence)
     return Engine(StepLoop(target, pool, num_draft_tokens=plan.num_draft_tokens), pool, router)
-
-
-def _load_model(plan: Plan, folder: Path) -> LanguageModel:
-    return NativeModel.from_folder(folder, plan.slots, plan.max_length)
 
 
 def _output(step_output: StepOutput) -> Output:

@@ -160,6 +160,9 @@ def parse(kind: type[R], body: bytes) -> R:
 
 
 def _refusal(detail: ErrorDetails) -> RequestError:
+    raised = detail.get("ctx", {}).get("error")
+    if isinstance(raised, RequestError):  # being a ValueError, it became part of the validation error
+        return raised
     location = [part for part in detail["loc"] if isinstance(part, int) or part.islower()]
     param = str(location[0]) if location else None
     message = detail["msg"].removeprefix("Value error, ")

@@ -98,21 +98,13 @@ class PolydraftServer(ls.LitServer):
         api_keys: tuple[bytes, ...] = (),
         build: Callable[[Plan], Engine] = build_engine,
     ):
-        codec = TextCodec(plan.target)
-        limits = Limits(
-            deployment.model_name,
-            plan.max_length,
-            deployment.serving.max_tokens,
-            plan.vocab_size,
-            plan.draft_names,
-            plan.end_token_ids | codec.end_token_ids,
-        )
-        self._desk = Desk(deployment.model_name, codec, Admission(codec, limits), plan.slots, api_keys)
+        self._plan, self._api_keys = plan, api_keys
+        self._model_name = deployment.model_name
         self._serving = deployment.serving
         context = multiprocessing.get_context("spawn")
         cancellations, self._control = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
-        self._spec = OpenAISpec(self._desk)
+        self._spec = OpenAISpec()
         super().__init__(
             WorkerAPI(self._spec, plan, cancellations, problems, build),
             accelerator="cpu",
@@ -129,11 +121,11 @@ class PolydraftServer(ls.LitServer):
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """In the HTTP process: deliver the worker's messages for as long as requests are served."""
-        capacity = self._desk.slots + self._serving.max_queue
+        capacity = self._plan.slots + self._serving.max_queue
         dispatcher = Dispatcher(
             self.response_buffer, self._submit, self._control, capacity, self._serving.deadline_seconds
         )
-        self._desk.dispatcher = dispatcher
+        self._spec.desk.dispatcher = dispatcher
         async with super().lifespan(app):
             tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with_parent())]
             try:
@@ -143,17 +135,30 @@ class PolydraftServer(ls.LitServer):
                     task.cancel()
 
     def verify_worker_status(self) -> None:
-        """Wait for the worker to be ready.
+        """Load the tokenizer while the worker loads the model, then wait for it.
 
         Raises:
             PolydraftError: what the worker reports, or that it died without a word.
         """
+        self._spec.open(self._desk())
         process = self.inference_workers[0]
         while "ready" not in self.workers_setup_status.values():
             if self._problems.poll(_SETUP_CHECK_SECONDS):
                 raise self._problems.recv()
             if not process.is_alive():
                 raise ServerError(f"the model process ended while loading (exit code {process.exitcode})")
+
+    def _desk(self) -> Desk:
+        plan, codec = self._plan, TextCodec(self._plan.target)
+        limits = Limits(
+            self._model_name,
+            plan.max_length,
+            self._serving.max_tokens,
+            plan.vocab_size,
+            plan.draft_names,
+            plan.end_token_ids | codec.end_token_ids,
+        )
+        return Desk(self._model_name, codec, Admission(codec, limits), plan.slots, self._api_keys)
 
     def _submit(self, job: Job) -> None:
         self._spec.request_queue.put((0, job.request_id, time.monotonic(), job))

@@ -1,5 +1,6 @@
 """Between text and token ids: the target's tokenizer, its chat template, and incremental detokenisation."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from jinja2.exceptions import TemplateError
 
 from configs.errors import CheckpointError, RequestError
 
+_PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _REPLACEMENT = "\ufffd"
 _MOST_HELD_TOKENS = 8  # a character is at most four bytes, so more tokens than this are no character
 
@@ -20,10 +22,8 @@ class TextCodec:
     """
 
     def __init__(self, folder: Path | str):
-        from transformers import AutoTokenizer  # takes seconds; only servers need it
-
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
+            self._tokenizer = _load_tokenizer(Path(folder))
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"no usable tokenizer in {folder}", facts=(reason,)) from error
@@ -73,6 +73,20 @@ class TextCodec:
     def detokenizer(self, prompt_token_ids: Sequence[int]) -> "Detokenizer":
         """A stream of text for the tokens that follow ``prompt_token_ids``."""
         return Detokenizer(self, prompt_token_ids)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # Importing transformers takes seconds, and AutoTokenizer more of them: it reads every model class to
+    # find the one that is named here anyway.
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if config.get("tokenizer_class") in _PLAIN_CLASSES:
+        return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))
 
 
 class Detokenizer:

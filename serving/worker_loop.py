@@ -37,19 +37,25 @@ class Worker(Protocol):
 
 
 class StepScheduler:
-    """One turn after another: cancellations, new jobs, a step, a message."""
+    """One turn after another: cancellations, new jobs, a step, a message.
+
+    Args:
+        jobs: LitServe's request queue. Asking it costs a round trip to another process, so while something
+            runs it is asked only when ``control`` says so.
+        control: ids to cancel, and None for a job that waits in the queue.
+    """
 
     def __init__(self, engine: Worker, jobs: Any, control: Connection, send: Callable[[StepMessage], None]):
         self._engine, self._jobs, self._control, self._send = engine, jobs, control, send
         self._early_cancels: dict[str, None] = {}  # cancelled before their job came out of the other channel
         self._parent = os.getppid()
+        self._jobs_waiting = self._told_to_stop = False
         self.draining = False
 
     def run(self) -> None:
         """Serve until told to end."""
         try:
             while self._take_jobs():
-                self._take_cancellations()
                 self._advance()
         except (EOFError, ConnectionError):
             logger.info("the server is gone; the worker ends")
@@ -58,29 +64,39 @@ class StepScheduler:
 
     def _take_jobs(self) -> bool:
         """Admit what has arrived, waiting a moment if there is nothing else to do; False to end."""
-        while True:
-            idle = not self._engine.busy
-            if idle and (self.draining or os.getppid() != self._parent):
+        self._take_messages()
+        if not self._engine.busy:
+            if self.draining or os.getppid() != self._parent:
                 return False
-            try:
-                item = self._jobs.get(timeout=_IDLE_SECONDS) if idle else self._jobs.get_nowait()
-            except Empty:
-                return True
-            if item == _STOP:
-                return False
-            self._admit(item[3])
+            if not self._admit_next(_IDLE_SECONDS):
+                return not self._told_to_stop
+            self._jobs_waiting = True
+        while self._jobs_waiting:
+            self._jobs_waiting = self._admit_next(0)
+        return not self._told_to_stop
 
-    def _admit(self, job: Job) -> None:
-        self._take_cancellations()
+    def _admit_next(self, timeout: float) -> bool:
+        try:
+            item = self._jobs.get(timeout=timeout) if timeout else self._jobs.get_nowait()
+        except Empty:
+            return False
+        if item == _STOP:
+            self._told_to_stop = True
+            return False
+        job: Job = item[3]
+        self._take_messages()
         if job.request_id in self._early_cancels:
             del self._early_cancels[job.request_id]
-            return
-        self._engine.admit(job)
+        else:
+            self._engine.admit(job)
+        return True
 
-    def _take_cancellations(self) -> None:
+    def _take_messages(self) -> None:
         while self._control.poll(0):
             request_id = self._control.recv()
-            if not self._engine.cancel(request_id):
+            if request_id is None:
+                self._jobs_waiting = True
+            elif not self._engine.cancel(request_id):
                 self._early_cancels[request_id] = None
                 if len(self._early_cancels) > _MOST_EARLY_CANCELS:
                     del self._early_cancels[next(iter(self._early_cancels))]
