@@ -14,8 +14,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
-#if !defined(POLYDRAFT_PORTABLE) && defined(__AVX512F__)
+#if !defined(POLYDRAFT_PORTABLE) && defined(__AVX512F__) && defined(__AVX512DQ__)
 #define POLYDRAFT_AVX512 1
 #include <immintrin.h>
 #elif !defined(POLYDRAFT_PORTABLE) && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
@@ -28,17 +29,19 @@ namespace {
 // ---------------------------------------------------------------------------------------------- vectors
 
 #if POLYDRAFT_AVX512
-constexpr int kLanes = 16, kPanelVectors = 4, kMaxRows = 6;  // 24 accumulators of 32 registers
+constexpr int kLanes = 16, kPanelVectors = 2, kMaxRows = 12;  // 24 accumulators of 32 registers
 #elif POLYDRAFT_AVX2
 constexpr int kLanes = 8, kPanelVectors = 2, kMaxRows = 6;  // 12 of 16
 #else
 constexpr int kLanes = 4, kPanelVectors = 2, kMaxRows = 4;
 #endif
 constexpr int kPanel = kLanes * kPanelVectors;
+constexpr int kPrefetchBytes = 4096;  // the hardware prefetcher stops at page ends; worth 10 % of a one-row pass
 
 typedef float Vector __attribute__((vector_size(kLanes * 4)));
 typedef int32_t Integers __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t Words __attribute__((vector_size(kLanes * 4)));
+typedef float Quad __attribute__((vector_size(16)));
 typedef float VectorInMemory __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 typedef uint16_t HalvesInMemory __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
 
@@ -48,25 +51,24 @@ inline void store(float* target, Vector value) { *reinterpret_cast<VectorInMemor
 #if POLYDRAFT_AVX512
 inline Vector splat(float value) { return _mm512_set1_ps(value); }
 inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
-inline float sum(Vector v) { return _mm512_reduce_add_ps(v); }
+inline Quad fold(Vector v) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+}
 inline Vector widen_half(const uint16_t* source) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source)));
 }
 #elif POLYDRAFT_AVX2
 inline Vector splat(float value) { return _mm256_set1_ps(value); }
 inline Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
-inline float sum(Vector v) {
-  __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
+inline Quad fold(Vector v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
 inline Vector widen_half(const uint16_t* source) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
 }
 #else
 inline Vector splat(float value) { return Vector{value, value, value, value}; }
 inline Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
-inline float sum(Vector v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+inline Quad fold(Vector v) { return v; }
 inline Vector widen_half(const uint16_t* source) {
   // Exponent and mantissa moved into place, then rebased from 2^-15 to 2^-127: exact, subnormals included.
   Words bits = __builtin_convertvector(*reinterpret_cast<const HalvesInMemory*>(source), Words);
@@ -74,6 +76,19 @@ inline Vector widen_half(const uint16_t* source) {
   return reinterpret_cast<Vector>(reinterpret_cast<Words>(magnitude) | ((bits & 0x8000u) << 16));
 }
 #endif
+
+// Sums of four vectors at once: horizontal additions cost more than the products of a short head.
+inline Quad sums(Vector a, Vector b, Vector c, Vector d) {
+  const Quad rows[4] = {fold(a), fold(b), fold(c), fold(d)};
+  Quad columns[4];
+  for (int i = 0; i < 4; ++i) columns[i] = Quad{rows[0][i], rows[1][i], rows[2][i], rows[3][i]};
+  return (columns[0] + columns[2]) + (columns[1] + columns[3]);
+}
+
+inline float sum(Vector v) {
+  const Quad four = fold(v);
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
 
 inline Vector widen_bfloat(const uint16_t* source) {
   Words bits = __builtin_convertvector(*reinterpret_cast<const HalvesInMemory*>(source), Words);
@@ -182,7 +197,10 @@ void multiply_block(const Linear& linear, size_t panel, const float* x, bool add
   Vector totals[kRows][kPanelVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kPanelVectors; ++v) totals[r][v] = splat(0.0f);
+  constexpr size_t kBytes = kPanel * (kStorage == kFloat ? sizeof(float) : sizeof(uint16_t));
+  const char* ahead = static_cast<const char*>(linear.weights) + panel * inputs * kBytes + kPrefetchBytes;
   for (size_t k = 0; k < inputs; ++k) {
+    for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(ahead + k * kBytes + line);
     Vector w[kPanelVectors];
     for (int v = 0; v < kPanelVectors; ++v) w[v] = weight<kStorage>(linear.weights, start + k * kPanel + v * kLanes);
     for (int r = 0; r < kRows; ++r) {
@@ -193,16 +211,13 @@ void multiply_block(const Linear& linear, size_t panel, const float* x, bool add
   for (int r = 0; r < kRows; ++r) write_panel(linear, panel, totals[r], add, y + r * size_t(linear.outputs));
 }
 
-template <int kStorage>
-void multiply_rows(const Linear& linear, size_t panel, int rows, const float* x, bool add, float* y) {
-  switch (rows) {
-    case 1: return multiply_block<1, kStorage>(linear, panel, x, add, y);
-    case 2: return multiply_block<2, kStorage>(linear, panel, x, add, y);
-    case 3: return multiply_block<3, kStorage>(linear, panel, x, add, y);
-    case 4: return multiply_block<4, kStorage>(linear, panel, x, add, y);
-    case 5: return multiply_block<kMaxRows < 5 ? 1 : 5, kStorage>(linear, panel, x, add, y);
-    case 6: return multiply_block<kMaxRows < 6 ? 1 : 6, kStorage>(linear, panel, x, add, y);
-  }
+using Block = void (*)(const Linear&, size_t, const float*, bool, float*);
+
+// The block for each row count 1 .. kMaxRows.
+template <int kStorage, int... kIndex>
+Block block_for(int rows, std::integer_sequence<int, kIndex...>) {
+  static constexpr Block blocks[] = {multiply_block<kIndex + 1, kStorage>...};
+  return blocks[rows - 1];
 }
 
 template <int kStorage>
@@ -212,8 +227,8 @@ void multiply_all(const Linear& linear, const float* x, int rows, bool add, floa
   for (size_t panel = 0; panel < panels; ++panel)
     for (int block = 0; block < blocks; ++block) {  // even blocks: 8 rows are 4 + 4, not 6 + 2
       const int first = rows * block / blocks, last = rows * (block + 1) / blocks;
-      multiply_rows<kStorage>(linear, panel, last - first, x + first * size_t(linear.inputs), add,
-                              y + first * size_t(linear.outputs));
+      const Block multiply_block = block_for<kStorage>(last - first, std::make_integer_sequence<int, kMaxRows>{});
+      multiply_block(linear, panel, x + first * size_t(linear.inputs), add, y + first * size_t(linear.outputs));
     }
 }
 
@@ -272,6 +287,7 @@ struct Visible {
   int straight, path_length;
   const int32_t* path;
   int count() const { return straight + path_length; }
+  int operator[](int j) const { return j < straight ? j : path[j - straight]; }
 };
 
 template <int kVectors>
@@ -297,11 +313,28 @@ void weigh_column(const float* values, const Visible& visible, int head_dim, con
   *y = total * inverse;
 }
 
+// Scores of four keys. Each is summed as if it were alone, so grouping keys does not change a bit.
+inline Quad score(const float* query, const float* const* keys, int head_dim) {
+  Vector totals[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+  int d = 0;
+  for (; d + kLanes <= head_dim; d += kLanes)
+    for (int i = 0; i < 4; ++i) totals[i] = fma(load(query + d), load(keys[i] + d), totals[i]);
+  Quad result = sums(totals[0], totals[1], totals[2], totals[3]);
+  for (; d < head_dim; ++d)
+    for (int i = 0; i < 4; ++i) result[i] += query[d] * keys[i][d];
+  return result;
+}
+
 // Turns scores into unnormalised shares and returns one over their sum. `scores` has room for a vector more.
 float soften(float* scores, int count) {
-  float top = scores[0];
-  for (int j = 1; j < count; ++j) top = scores[j] > top ? scores[j] : top;
-  for (int j = count; j % kLanes; ++j) scores[j] = top - 1e4f;
+  for (int j = count; j % kLanes; ++j) scores[j] = -1e30f;
+  Vector tops = load(scores);
+  for (int j = kLanes; j < count; j += kLanes) {
+    const Vector next = load(scores + j);
+    tops = next > tops ? next : tops;
+  }
+  float top = tops[0];
+  for (int i = 1; i < kLanes; ++i) top = tops[i] > top ? tops[i] : top;
   Vector total = splat(0.0f);
   for (int j = 0; j < count; j += kLanes) {
     const Vector share = exponential(load(scores + j) - splat(top));
@@ -314,10 +347,14 @@ float soften(float* scores, int count) {
 void attend(const float* query, const float* keys, const float* values, const Visible& visible, int head_dim,
             float* scores, float* y) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  for (int j = 0; j < visible.straight; ++j) scores[j] = dot(query, keys + size_t(j) * head_dim, head_dim) * scale;
-  for (int j = 0; j < visible.path_length; ++j)
-    scores[visible.straight + j] = dot(query, keys + size_t(visible.path[j]) * head_dim, head_dim) * scale;
-  const float inverse = soften(scores, visible.count());
+  const int count = visible.count();
+  for (int j = 0; j < count; j += 4) {
+    const float* four[4];
+    for (int i = 0; i < 4; ++i) four[i] = keys + size_t(visible[j + i < count ? j + i : count - 1]) * head_dim;
+    const Quad found = score(query, four, head_dim) * scale;
+    std::memcpy(scores + j, &found, sizeof found);
+  }
+  const float inverse = soften(scores, count);
   int d = 0;
   for (; d + 4 * kLanes <= head_dim; d += 4 * kLanes)
     weigh_values<4>(values + d, visible, head_dim, scores, inverse, y + d);
