@@ -1,5 +1,6 @@
 """MLflow, imported late, kept quiet, asked quickly, and its failures told in one line."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from configs.errors import RegistryError
-from registry.database import prepare_database
+from registry.database import check_database, prepare_database
 from registry.location import Location
 
 _ENVIRONMENT = {
@@ -36,8 +37,11 @@ def connect(location: Location) -> Any:
     check_there(location)
     import mlflow
 
+    # Where something else imported MLflow first, the variable came too late.
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     if location.sqlite_file is not None:
         prepare_database(location.sqlite_file)
+        check_database(location.sqlite_file)
     with answering(location):
         mlflow.set_tracking_uri(location.tracking_uri)
         client = mlflow.MlflowClient(location.tracking_uri, location.tracking_uri)
@@ -102,10 +106,6 @@ def _told(location: Location, error: Exception) -> RegistryError:
         return RegistryError(
             f"the registry {location.shown} was made by another MLflow version",
             do=f"back it up, then: mlflow db upgrade {location.shown}",
-        )
-    if "file is not a database" in first:
-        return RegistryError(
-            f"{location.sqlite_file} is not an SQLite database", do="move it away or correct registry.uri"
         )
     if location.is_server:
         return RegistryError(

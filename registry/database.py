@@ -6,6 +6,8 @@ from pathlib import Path
 from configs.errors import RegistryError
 from registry.locks import exclusive
 
+_MAGIC = b"SQLite format 3\0"
+
 
 def prepare_database(file: Path) -> bool:
     """Make MLflow's tables in ``file`` unless it is there; True if it was made now.
@@ -34,6 +36,26 @@ def prepare_database(file: Path) -> bool:
             f"the registry cannot be written to {file.parent}: {error.strerror}",
             do="set POLYDRAFT_HOME or registry.uri to a folder that you may write to",
         ) from error
+
+
+def check_database(file: Path) -> None:
+    """Return if ``file`` is an SQLite database that this user may write to.
+
+    MLflow would try again for a minute and a half before it says otherwise.
+
+    Raises:
+        RegistryError: it is not.
+    """
+    try:
+        with file.open("r+b") as database:
+            head = database.read(len(_MAGIC))
+    except OSError as error:
+        raise RegistryError(
+            f"the registry {file} cannot be used: {error.strerror}",
+            do="give yourself the right to read and write it, or correct registry.uri",
+        ) from error
+    if head not in (b"", _MAGIC):
+        raise RegistryError(f"{file} is not an SQLite database", do="move it away, or correct registry.uri")
 
 
 def _fill(file: Path) -> None:

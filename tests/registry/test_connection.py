@@ -1,4 +1,5 @@
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -80,11 +81,22 @@ def test_a_closed_database_port_is_told_at_once(empty_home: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_file_that_is_no_database_is_told(empty_home: Path) -> None:
+def test_a_file_that_is_no_database_is_told_at_once(empty_home: Path) -> None:
     """A damaged file is named, and not overwritten."""
     file = empty_home / "registry" / "mlflow.db"
     file.parent.mkdir(parents=True)
-    file.write_text("not a database, but long enough to be looked at as one" * 50)
+    file.write_text("not a database")
     with pytest.raises(RegistryError, match="not an SQLite database"):
         Registry.open(RegistrySection())
-    assert file.read_text().startswith("not a database")
+    assert file.read_text() == "not a database"
+
+
+def test_a_database_of_another_mlflow_version_is_told(home: Path) -> None:
+    """The command that migrates it is in the error."""
+    connection = sqlite3.connect(home / "registry" / "mlflow.db")
+    connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RegistryError, match="another MLflow version") as caught:
+        Registry.open(RegistrySection())
+    assert "mlflow db upgrade sqlite:///" in caught.value.do

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,14 +18,26 @@ from registry.version import ModelSummary
 from tests.registry.conftest import MakeFolder
 
 
-@pytest.fixture
-def server(home: Path) -> Iterator[str]:
-    """An MLflow server on the data directory's registry, as ``make ui`` starts it."""
+@pytest.fixture(scope="module")
+def served_home(tmp_path_factory: pytest.TempPathFactory, template_database: Path) -> Path:
+    """A data directory of its own, for the one server of this module."""
+    home = tmp_path_factory.mktemp("served")
+    (home / "registry").mkdir()
+    shutil.copy(template_database, home / "registry" / "mlflow.db")
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(served_home: Path) -> Iterator[str]:
+    """An MLflow server on that directory's registry, as ``make ui`` starts it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = ui_command(RegistrySection(), port)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYDRAFT_HOME", str(served_home))
+        command = ui_command(RegistrySection(), port)
+    environment = ui_environment()
     process = subprocess.Popen(
-        command, env=ui_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -49,7 +62,11 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 @pytest.mark.slow
 def test_a_registry_behind_http_works_like_the_local_one(
-    server: str, home: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: str,
+    make_folder: MakeFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Register, resolve, list and move aliases through a server; files arrive by download, once."""
     monkeypatch.setenv("POLYDRAFT_HOME", str(tmp_path / "another machine"))
@@ -69,6 +86,19 @@ def test_a_registry_behind_http_works_like_the_local_one(
     with pytest.raises(RegistryError, match="no model a-draft-sq"):
         registry.resolve("registry://a-draft-sq@champion")
     assert httpx.get(f"{server}/").status_code == 200
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_the_pages_show_what_was_registered_here(
+    server: str, served_home: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server reads versions that this machine registered without it, and their files."""
+    monkeypatch.setenv("POLYDRAFT_HOME", str(served_home))
+    Registry.open(RegistrySection()).register("b-draft-sql", make_folder("three"), {"topic": "sql"}, experiment="b")
+    page = f"{server}/model-versions/get-artifact"
+    answer = httpx.get(page, params={"name": "b-draft-sql", "version": "1", "path": "model.safetensors"})
+    assert answer.text == "three"
 
 
 def test_the_command_serves_this_machine_only(home: Path) -> None:
