@@ -1,0 +1,85 @@
+from typing import Any
+
+import pytest
+
+from configs.errors import PolydraftError, RequestError
+from serving.admission import Admission, Limits
+from serving.errors import PromptTooLongError, UnknownModelError
+from serving.schema import ChatRequest, CompletionRequest
+from serving.text import TextCodec
+from serving.wire import Job
+
+MESSAGES = [
+    {"role": "user", "content": "the first"},
+    {"role": "assistant", "content": "a"},
+    {"role": "user", "content": "on"},
+]
+
+
+@pytest.fixture
+def admission(codec: TextCodec) -> Admission:
+    limits = Limits("toy", 64, 16, codec.vocab_size, ("general", "sql", "lookup"), frozenset([0]))
+    return Admission(codec, limits)
+
+
+def completion(admission: Admission, **fields: Any) -> Job:
+    return admission.completion(CompletionRequest(**{"model": "toy", "prompt": "the", **fields}), "r")
+
+
+class TestAdmission:
+    def test_the_defaults_are_those_of_openai(self, admission: Admission) -> None:
+        """Temperature and top_p are 1; the length is the deployment's."""
+        sampling = completion(admission).sampling
+        assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (1.0, 1.0, 0, 16)
+        assert sampling.stop_token_ids == {0}
+
+    def test_without_a_seed_answers_differ(self, admission: Admission) -> None:
+        """Each request draws its own."""
+        assert completion(admission).sampling.seed != completion(admission).sampling.seed
+
+    @pytest.mark.parametrize("seed", [0, -1, 7, 2**80])
+    def test_any_whole_number_is_a_seed(self, admission: Admission, seed: int) -> None:
+        """What the generator takes is narrower than what clients send."""
+        assert 0 <= completion(admission, seed=seed).sampling.seed < 2**63
+
+    def test_the_answer_is_bounded_by_the_room_that_the_prompt_leaves(self, admission: Admission) -> None:
+        """Prompt and answer share the deployment's length."""
+        job = completion(admission, prompt=[5] * 60, max_tokens=1000)
+        assert job.sampling.max_tokens == 4
+
+    def test_the_router_reads_the_last_user_turn(self, admission: Admission) -> None:
+        """What came before may have been about something else."""
+        assert admission.chat(ChatRequest(model="toy", messages=MESSAGES), "r").query == "on"
+
+    def test_token_ids_are_taken_as_they_are(self, admission: Admission, codec: TextCodec) -> None:
+        """And turned into text for the router."""
+        ids = codec.encode("the one")
+        job = completion(admission, prompt=ids)
+        assert (job.token_ids, job.query) == (ids, "the one")
+
+    @pytest.mark.parametrize(
+        ("fields", "kind", "param"),
+        [
+            ({"model": "gpt-4"}, UnknownModelError, "model"),
+            ({"draft": "sq"}, RequestError, "draft"),
+            ({"prompt": ""}, RequestError, "prompt"),
+            ({"prompt": []}, RequestError, "prompt"),
+            ({"prompt": [-1]}, RequestError, "prompt"),
+            ({"prompt": [10**6]}, RequestError, "prompt"),
+            ({"prompt": [5] * 64}, PromptTooLongError, "prompt"),
+            ({"prompt": "x" * 64}, PromptTooLongError, "prompt"),
+            ({"prompt": "the " * 10**5}, PromptTooLongError, "prompt"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(
+        self, admission: Admission, fields: dict[str, Any], kind: type[PolydraftError], param: str
+    ) -> None:
+        """By class, for the HTTP status, and by parameter."""
+        with pytest.raises(kind) as raised:
+            completion(admission, **fields)
+        assert getattr(raised.value, "param", None) == param
+
+    @pytest.mark.parametrize("draft", ["auto", "none", "sql", "lookup", None])
+    def test_a_draft_may_be_named(self, admission: Admission, draft: str | None) -> None:
+        """Nothing said means auto."""
+        assert completion(admission, draft=draft).draft == (draft or "auto")

@@ -1,0 +1,22 @@
+from decoding.request import Origin, SpeculationCounts
+from serving.wire import Load, Output, Routing, Status, StepMessage
+
+STATUS = Status(12, Load(1, 2, 3), "ready")
+
+
+class TestStepMessage:
+    def test_what_goes_in_comes_out(self) -> None:
+        """Every field survives the trip between the processes."""
+        counts = SpeculationCounts(5, 4, 16, 7, [4, 2, 1, 0], 12)
+        output = Output("a", [7, 8, 9], [Origin.DRAFT, Origin.LOOKUP, Origin.CORRECTED], "stop", counts)
+        plain = Output("b", [1, 2], [Origin.BONUS, Origin.PLAIN], None, SpeculationCounts())
+        routings = {"a": Routing("sql", "sql@v1", 0.97, "topic"), "b": Routing(None, "none", None, "asked")}
+        message = StepMessage(STATUS, [output, plain], routings, {"c": "it failed"})
+        assert StepMessage.from_json(message.to_json()) == message
+
+    def test_a_message_is_small(self) -> None:
+        """It is sent at every step: some two hundred bytes for one request."""
+        output = Output(
+            "0" * 32, [1234] * 5, [Origin.DRAFT] * 5, None, SpeculationCounts(9, 9, 36, 20, [9, 6, 4, 1], 29)
+        )
+        assert len(StepMessage(STATUS, [output]).to_json()) < 200
