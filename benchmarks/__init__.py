@@ -1,0 +1,1 @@
+"""Side-by-side measurements: against transformers, against plain decoding, by topic."""

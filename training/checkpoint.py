@@ -3,14 +3,22 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+class Stateful(Protocol):
+    """An optimiser, as far as saving it goes."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+def save_checkpoint(folder: Path, model: nn.Module, optimizer: Stateful, progress: dict[str, Any]) -> None:
     """Write weights, optimiser state and ``progress`` beside ``folder``, then move them into place.
 
     A kill at any moment leaves either the old checkpoint or the new one, at ``folder`` or at its
@@ -31,7 +39,7 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, model: nn.Module, optimizer: Stateful) -> dict[str, Any] | None:
     """Restore what `save_checkpoint` wrote and return its ``progress``, or None if there is none."""
     place = folder if folder.exists() else folder.with_suffix(".old")
     if not (place / "progress.json").is_file():

@@ -23,13 +23,19 @@ class Sample:
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int) -> list[Sample]:
     """Samples cut to ``max_length`` tokens; those whose prompt alone fills it are left out."""
-    prompts = tokenizer([f"<|user|>{e.prompt}<|assistant|>" for e in examples], add_special_tokens=False)["input_ids"]
-    answers = tokenizer([f"{e.response}<|end|>" for e in examples], add_special_tokens=False)["input_ids"]
+    prompts = _ids(tokenizer, [f"<|user|>{example.prompt}<|assistant|>" for example in examples])
+    answers = _ids(tokenizer, [f"{example.response}<|end|>" for example in examples])
     return [
         Sample(tuple((prompt + answer)[:max_length]), len(prompt))
         for prompt, answer in zip(prompts, answers, strict=True)
         if len(prompt) < max_length
     ]
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    # Longer texts than the model's are cut here, so the tokenizer need not warn of them.
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
 
 
 def batches(samples: Sequence[Sample], tokens_per_batch: int, seed: int, epoch: int) -> list[list[Sample]]:

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.errors import CorpusError
+
 TOPICS = ("sql", "math", "python", "shell", "medical", "chat")
-
-
-class CorpusError(ValueError):
-    """The folder of training text is missing or does not hold what the recipe needs."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ def read_topic(folder: Path, topic: str, split: str) -> list[Example]:
     """
     path = folder / f"{topic}.jsonl"
     if not path.is_file():
-        raise CorpusError(f"no {path.name} in {folder}: pass --data a folder with one JSONL file a topic")
+        raise CorpusError(f"no {path.name} in {folder}", do="pass --data a folder with one JSONL file a topic")
     return [
         Example(topic, record["prompt"], record.get("response", ""))
         for record in _records(path)

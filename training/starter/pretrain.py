@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.muon import Muon
+from training.joint_optimizer import JointOptimizer
 from training.starter.batches import IGNORED, Sample, batches, collate
 
 logger = logging.getLogger(__name__)
@@ -39,51 +38,6 @@ class PretrainConfig:
     seed: int = 1
 
 
-class JointOptimizer(torch.optim.Optimizer):
-    """Muon for the matrices of the layers and AdamW for the rest, as one optimiser to step and to save."""
-
-    def __init__(self, model: nn.Module, config: PretrainConfig):
-        named = list(model.named_parameters())
-        matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
-        chosen = {id(p) for p in matrices}
-        rest = [p for _, p in named if id(p) not in chosen]
-        self.muon = Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay)
-        self.adam = torch.optim.AdamW(rest, lr=config.vector_lr, betas=(0.9, 0.95), weight_decay=0.0)
-        self.parts: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adam)
-        self.peaks = (config.matrix_lr, config.vector_lr)
-
-    def scale_lr(self, factor: float) -> None:
-        """Set every learning rate to ``factor`` times its peak."""
-        for part, peak in zip(self.parts, self.peaks, strict=True):
-            for group in part.param_groups:
-                group["lr"] = peak * factor
-
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        for part in self.parts:
-            part.step()
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for part in self.parts:
-            part.zero_grad(set_to_none)
-
-    def state_dict(self) -> dict[str, object]:
-        muon, adam = (part.state_dict() for part in self.parts)
-        offset = len(self.muon.param_groups[0]["params"])
-        state = dict(muon["state"]) | {offset + index: value for index, value in adam["state"].items()}
-        return {"state": state, "param_groups": [muon["param_groups"], adam["param_groups"]]}
-
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        state, groups = state_dict["state"], state_dict["param_groups"]
-        assert isinstance(state, dict) and isinstance(groups, list)
-        offset = len(self.muon.param_groups[0]["params"])
-        halves = (
-            {index: value for index, value in state.items() if index < offset},
-            {index - offset: value for index, value in state.items() if index >= offset},
-        )
-        for part, half, group in zip(self.parts, halves, groups, strict=True):
-            part.load_state_dict({"state": half, "param_groups": group})
-
-
 def learning_rate_factor(step: int, total: int, config: PretrainConfig) -> float:
     """Learning rate at ``step`` of ``total``, relative to its peak."""
     decay = max(1, round(total * config.decay_share))
@@ -100,7 +54,7 @@ def pretrain(
     """Train from scratch, or go on from ``folder``/checkpoint; log to ``folder``/log.jsonl."""
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(model_config)
-    optimizer = JointOptimizer(model, config)
+    optimizer = JointOptimizer(model, config.matrix_lr, config.vector_lr, config.weight_decay)
     progress = load_checkpoint(folder / "checkpoint", model, optimizer)
     start = int(progress["step"]) if progress else 0
     per_epoch = len(batches(train, config.tokens_per_batch, config.seed, 0))
@@ -120,7 +74,7 @@ def pretrain(
             speed = tokens / (time.monotonic() - began)
             left = (total - done) / max(1, done - start) * (time.monotonic() - began) / 60
             logger.info("step %d/%d  loss %.3f  %.0f tokens/s  %.0f min left", done, total, loss, speed, left)
-        if done % config.validate_every == 0 or done == total:
+        if validation and (done % config.validate_every == 0 or done == total):
             losses = {topic: evaluate(model, samples) for topic, samples in validation.items()}
             logger.info("step %d  validation %s", done, {topic: round(value, 3) for topic, value in losses.items()})
             with (folder / "log.jsonl").open("a") as log:

@@ -1,0 +1,212 @@
+"""`polydraft starter build`: every stage in order, each skipped when its result is there."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from decoding.checkpoint import fingerprint
+from drafts.compatibility import tokenizer_fingerprint
+from training.starter.answers import Answers, choose_prompts, write_answers
+from training.starter.batches import encode
+from training.starter.corpus import TOPICS, Example, read_split, read_topic
+from training.starter.distil import DistilConfig, distil, measure
+from training.starter.export import save_float16, write_card, write_manifest
+from training.starter.pretrain import PretrainConfig, pretrain
+from training.starter.router import build_router
+from training.starter.tokenizer import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Budgets of a build. The defaults make the shipped starter; `QUICK` tries the recipe in a minute."""
+
+    vocab_size: int = 4096
+    target_layers: int = 8
+    target_width: int = 320
+    target_mlp: int = 896
+    draft_width: int = 192
+    draft_mlp: int = 384
+    examples: int | None = None  # a topic; None is all
+    max_length: int = 768
+    draft_epochs: float = 1.0  # of the general draft over the data, before it meets the target
+    answers: int = 1500  # a topic
+    answer_tokens: int = 160
+    general_epochs: float = 3.0
+    topic_epochs: float = 4.0
+
+
+QUICK = Size(
+    vocab_size=512,
+    target_layers=2,
+    target_width=64,
+    target_mlp=128,
+    draft_width=64,
+    draft_mlp=64,
+    examples=60,
+    max_length=192,
+    answers=12,
+    answer_tokens=24,
+)
+
+
+def build(data: Path | None, work: Path, epochs: float = 3.0, quick: bool = False) -> Path:
+    """Train everything and return the folder that ships.
+
+    Args:
+        data: folder of JSON lines; None reads the Hugging Face hub.
+        work: checkpoints and intermediate results; a second run goes on where the first one stopped.
+        epochs: passes of the target over the data.
+        quick: toy budgets, to see every stage run.
+    """
+    if data is None:
+        from training.starter.hub import download
+
+        data = download(work / "data")
+    size = QUICK if quick else Size()
+    torch.manual_seed(1)
+    transformers_logging.disable_progress_bar()
+    train = _limited(read_split(data, "train"), size)
+    tokenizer = _tokenizer(train, size, work / "tokenizer")
+    target_folder = _target(train, data, tokenizer, size, work, epochs)
+    answers = _answers(data, tokenizer, size, work, target_folder, "train", size.answers)
+    held_out = _answers(data, tokenizer, size, work, target_folder, "validation", min(40, size.answers))
+    figures = _drafts(train, tokenizer, size, work, answers, held_out)
+    build_router(data, work / "ship" / "router", work / "embeddings", quick=quick)
+    tokens = sum(len(sample.token_ids) for sample in encode(tokenizer, train, size.max_length))
+    return _ship(work, figures, target_folder, epochs, tokens)
+
+
+def _limited(examples: list[Example], size: Size) -> list[Example]:
+    if size.examples is None:
+        return examples
+    by_topic: dict[str, list[Example]] = {}
+    for example in examples:
+        by_topic.setdefault(example.topic, []).append(example)
+    return [example for group in by_topic.values() for example in group[: size.examples]]
+
+
+def _tokenizer(train: Iterable[Example], size: Size, folder: Path) -> PreTrainedTokenizerBase:
+    if not (folder / "tokenizer.json").is_file():
+        logger.info("tokenizer: %d entries", size.vocab_size)
+        train_tokenizer(
+            (text for example in train for text in (example.prompt, example.response)), size.vocab_size, folder
+        )
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    return tokenizer
+
+
+def _config(size: Size, width: int, mlp: int, layers: int, kv_heads: int | None = None) -> LlamaConfig:
+    heads = width // 64
+    return LlamaConfig(
+        vocab_size=size.vocab_size,
+        hidden_size=width,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads or heads,
+        head_dim=64,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=0,
+        pad_token_id=0,
+        rms_norm_eps=1e-6,
+        initializer_range=0.02,
+    )
+
+
+def _target(
+    train: list[Example], data: Path, tokenizer: PreTrainedTokenizerBase, size: Size, work: Path, epochs: float
+) -> Path:
+    folder = work / "ship" / "target"
+    done = work / "target" / "done.json"
+    wanted = {"epochs": epochs}
+    if done.is_file() and json.loads(done.read_text()) == wanted:
+        return folder
+    config = _config(size, size.target_width, size.target_mlp, size.target_layers)
+    validation = {t: encode(tokenizer, read_topic(data, t, "validation")[:150], size.max_length) for t in TOPICS}
+    samples = encode(tokenizer, train, size.max_length)
+    model = pretrain(config, samples, validation, work / "target", PretrainConfig(epochs=epochs))
+    save_float16(model, tokenizer, folder)
+    done.write_text(json.dumps(wanted))
+    return folder
+
+
+def _answers(
+    data: Path, tokenizer: PreTrainedTokenizerBase, size: Size, work: Path, target: Path, split: str, count: int
+) -> dict[str, Answers]:
+    result = {}
+    for topic in TOPICS:
+        examples = read_topic(data, topic, split)
+        texts = [f"<|user|>{example.prompt}<|assistant|>" for example in examples]
+        prompts: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        chosen = choose_prompts(prompts, count, size.max_length // 2, seed=1)
+        folder = work / "answers" / split / topic
+        result[topic] = write_answers(folder, chosen, 0, size.answer_tokens, seed=1, target=target)
+        logger.info("answers: %s %s, %d texts, %d tokens", split, topic, len(chosen), len(result[topic].token_ids))
+    return result
+
+
+def _drafts(
+    train: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    size: Size,
+    work: Path,
+    answers: dict[str, Answers],
+    held_out: dict[str, Answers],
+) -> dict[str, dict[str, float]]:
+    """The general draft, then a draft a topic from it; returns held-out acceptance by topic."""
+    config = _config(size, size.draft_width, size.draft_mlp, layers=1, kv_heads=1)
+    samples = encode(tokenizer, train, size.max_length)
+    plan = PretrainConfig(epochs=size.draft_epochs, tokens_per_batch=8192)
+    general = pretrain(config, samples, {}, work / "draft", plan)
+    pooled = DistilConfig(epochs=size.general_epochs, learning_rate=2e-3)
+    distil(general, list(answers.values()), list(held_out.values()), work / "drafts" / "general", pooled)
+    save_float16(general, tokenizer, work / "ship" / "drafts" / "general")
+    figures: dict[str, dict[str, float]] = {}
+    for topic in TOPICS:
+        draft = LlamaForCausalLM(config)
+        draft.load_state_dict(general.state_dict())
+        before = measure(general, [held_out[topic]])
+        plan_topic = DistilConfig(epochs=size.topic_epochs, learning_rate=1e-3)
+        after = distil(draft, [answers[topic]], [held_out[topic]], work / "drafts" / topic, plan_topic)
+        save_float16(draft, tokenizer, work / "ship" / "drafts" / topic)
+        figures[topic] = {**after, "pooled_t0": before["alpha_t0"], "pooled_t1": before["alpha_t1"]}
+        logger.info("draft %s: %s", topic, {key: round(value, 3) for key, value in figures[topic].items()})
+    return figures
+
+
+def _ship(work: Path, figures: dict[str, dict[str, float]], target: Path, epochs: float, tokens: int) -> Path:
+    ship = work / "ship"
+    log = [json.loads(line) for line in (work / "target" / "log.jsonl").read_text().splitlines()]
+    common = {"target": fingerprint(target), "tokenizer": tokenizer_fingerprint(target)}
+    tags = {"general": {**common, "topic": "general"}}
+    for topic in TOPICS:
+        alpha = {"alpha": f"{figures[topic]['alpha_t0']:.3f}", "alpha_t1": f"{figures[topic]['alpha_t1']:.3f}"}
+        tags[topic] = {**common, "topic": topic, **alpha}
+    write_manifest(ship, TOPICS, tags)
+    model = LlamaForCausalLM.from_pretrained(target)
+    draft = LlamaForCausalLM.from_pretrained(ship / "drafts" / "general")
+    facts = {
+        "parameters": model.num_parameters(),
+        "draft_parameters": draft.num_parameters(),
+        "layers": model.config.num_hidden_layers,
+        "vocab_size": model.config.vocab_size,
+        "epochs": epochs,
+        "tokens": tokens,
+        "steps": log[-1]["step"],
+        "note": f"last training loss {log[-1]['train']:.2f}",
+        "losses": {topic: log[-1][topic] for topic in TOPICS},
+    }
+    write_card(ship, facts, figures)
+    shutil.copy(Path(__file__).resolve().parents[2] / "LICENSE", ship / "LICENSE")
+    return ship
