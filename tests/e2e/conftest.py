@@ -1,0 +1,66 @@
+"""A real server on toy models: a target and three drafts that know nothing, shared by all tests of a module."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from serving.client import running_server
+from serving.config import Deployment
+from serving.section import ServingSection, TargetSection
+from tests.serving.toy_folder import write_model, write_toy
+
+SLOTS = 4
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders target, general, sql (a perfect draft: the target itself) and math."""
+    folder = tmp_path_factory.mktemp("toys")
+    write_toy(folder / "target")
+    for seed, name in enumerate(("general", "math"), start=1):
+        shutil.copytree(folder / "target", folder / name)
+        write_model(folder / name, seed, layers=1)
+    shutil.copytree(folder / "target", folder / "sql")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def deployment(toys: Path) -> Deployment:
+    """A deployment of the toys, without a router."""
+    return Deployment.model_validate(
+        {
+            "name": "toy",
+            "target": TargetSection(model=str(toys / "target"), slots=SLOTS, max_length=512),
+            "drafts": {
+                "general": {"model": str(toys / "general")},
+                "topics": {name: {"model": str(toys / name)} for name in ("sql", "math")},
+            },
+            "router": None,
+            "serving": ServingSection(max_queue=8, deadline_seconds=60),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def url(deployment: Deployment) -> Iterator[str]:
+    """A running server."""
+    with running_server(deployment) as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="session")
+def http(url: str) -> Iterator[httpx.Client]:
+    """A plain client of the server."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def client(url: str) -> Iterator[openai.OpenAI]:
+    """OpenAI's client of the server."""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30) as openai_client:
+        yield openai_client
