@@ -43,10 +43,20 @@ def connect(location: Location) -> Any:
         prepare_database(location.sqlite_file)
         check_database(location.sqlite_file)
     with answering(location):
-        mlflow.set_tracking_uri(location.tracking_uri)
+        make_current(location)
         client = mlflow.MlflowClient(location.tracking_uri, location.tracking_uri)
         client.search_registered_models(max_results=1)
     return client
+
+
+def make_current(location: Location) -> None:
+    """Make the registry the one that MLflow's global functions use.
+
+    Registering a version looks its files up globally, whatever the client was made for.
+    """
+    import mlflow
+
+    mlflow.set_tracking_uri(location.tracking_uri)
 
 
 def check_there(location: Location) -> None:

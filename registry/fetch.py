@@ -11,34 +11,47 @@ from registry.location import Location
 from registry.locks import exclusive
 
 
-def expected_folder(client: Any, location: Location, entity: Any) -> Path:
-    """Where `folder_of` finds or puts the files of a version; asks a server nothing."""
-    downloaded: Path = location.state / "versions" / str(entity.name) / f"v{entity.version}"
-    if location.is_server:
-        return downloaded
-    parts = urlsplit(client.get_model_version_download_uri(entity.name, str(entity.version)))
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else downloaded
+class Folders:
+    """Where the files of versions are or will be; versions never move, so each is asked for once."""
 
+    def __init__(self, client: Any, location: Location):
+        self.client = client
+        self.location = location
+        self.known: dict[tuple[str, int], Path] = {}
 
-def folder_of(client: Any, location: Location, entity: Any) -> Path:
-    """The folder with the files of a version, downloaded if they are not on this machine.
+    def expected(self, entity: Any) -> Path:
+        """Where `present` finds or puts the files of a version; asks a server nothing."""
+        key = (str(entity.name), int(entity.version))
+        if key not in self.known:
+            self.known[key] = self._place(*key)
+        return self.known[key]
 
-    Raises:
-        RegistryError: the files are gone, or arrived damaged.
-    """
-    folder = expected_folder(client, location, entity)
-    if folder.is_dir():
+    def present(self, entity: Any) -> Path:
+        """The folder with the files of a version, downloaded if they are not on this machine.
+
+        Raises:
+            RegistryError: the files are gone, or arrived damaged.
+        """
+        folder = self.expected(entity)
+        if folder.is_dir():
+            return folder
+        if not folder.is_relative_to(self.location.state / "versions"):
+            raise RegistryError(
+                f"the files of {entity.name} v{entity.version} are gone",
+                do="restore them, or promote another version",
+                facts=(f"expected in {folder}",),
+            )
+        with exclusive(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                _download(self.location, entity, folder)
         return folder
-    if not folder.is_relative_to(location.state / "versions"):
-        raise RegistryError(
-            f"the files of {entity.name} v{entity.version} are gone",
-            do="restore them, or promote another version",
-            facts=(f"expected in {folder}",),
-        )
-    with exclusive(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            _download(location, entity, folder)
-    return folder
+
+    def _place(self, model: str, version: int) -> Path:
+        downloaded = self.location.state / "versions" / model / f"v{version}"
+        if self.location.is_server:
+            return downloaded
+        parts = urlsplit(self.client.get_model_version_download_uri(model, str(version)))
+        return Path(unquote(parts.path)) if parts.scheme in ("", "file") else downloaded
 
 
 def _download(location: Location, entity: Any, folder: Path) -> None:

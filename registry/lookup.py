@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import RegistryError
-from registry.fetch import expected_folder
-from registry.location import Location
+from registry.fetch import Folders
 from registry.names import Reference, nearest
 from registry.version import ModelSummary, Version
 
@@ -32,17 +31,22 @@ def version_entity(client: Any, reference: Reference) -> Any:
         raise _unknown(client, reference) from error
 
 
-def model_summaries(client: Any, location: Location, prefix: str) -> list[ModelSummary]:
+def model_summaries(client: Any, folders: Folders, prefix: str) -> list[ModelSummary]:
     """Every model whose name begins with ``prefix``, with its versions, newest first."""
-    models = [model for model in _pages(client.search_registered_models) if model.name.startswith(prefix)]
     summaries = []
-    for model in sorted(models, key=lambda model: model.name):
+    for model in registered_models(client, prefix):
         aliases = {alias: int(number) for alias, number in model.aliases.items()}
         entities = _pages(client.search_model_versions, f"name = '{_quoted(model.name)}'")
-        versions = [version_from(entity, expected_folder(client, location, entity), aliases) for entity in entities]
+        versions = [version_from(entity, folders.expected(entity), aliases) for entity in entities]
         versions.sort(key=lambda version: -version.version)
         summaries.append(ModelSummary(model.name, aliases, tuple(versions), dict(model.tags)))
     return summaries
+
+
+def registered_models(client: Any, prefix: str = "") -> list[Any]:
+    """MLflow's entities of every model whose name begins with ``prefix``, by name; one query."""
+    models = [model for model in _pages(client.search_registered_models) if model.name.startswith(prefix)]
+    return sorted(models, key=lambda model: str(model.name))
 
 
 def version_from(entity: Any, folder: Path, aliases: dict[str, int] | None = None) -> Version:
@@ -62,7 +66,7 @@ def version_from(entity: Any, folder: Path, aliases: dict[str, int] | None = Non
 
 
 def _unknown(client: Any, reference: Reference) -> RegistryError:
-    models = {model.name: model for model in _pages(client.search_registered_models)}
+    models = {model.name: model for model in registered_models(client)}
     if reference.model not in models:
         return RegistryError(f"the registry has no model {reference.model}", _instead(reference.model, models))
     model = models[reference.model]

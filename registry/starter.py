@@ -72,9 +72,10 @@ def import_starter(registry: Registry, folder: Path, name: str = "starter") -> b
         return False
     with exclusive(registry.location.state / "locks" / "starter.lock"):
         leftovers.clear(registry, [_experiment(part, name) for part in parts])
-        todo = _missing(registry, parts, digest, name)
-        for part, summary in todo:
-            _import(registry, part, summary, digest, name)
+        todo = _missing(registry, parts, digest, name)  # again: another process may have imported meanwhile
+        known = {summary.model: summary for summary in registry.list_models(f"{name}-")} if todo else {}
+        for part in todo:
+            _import(registry, part, known.get(part.model), digest, name)
     return bool(todo)
 
 
@@ -109,13 +110,9 @@ def _part(folder: Path, short: str, name: str, manifest: Manifest) -> Part:
     return Part(model_of(name, short), short, folder, content_digest(folder), tags)
 
 
-def _missing(registry: Registry, parts: list[Part], digest: str, name: str) -> list[tuple[Part, ModelSummary | None]]:
-    known = {summary.model: summary for summary in registry.list_models(f"{name}-")}
-    return [
-        (part, known.get(part.model))
-        for part in parts
-        if part.model not in known or known[part.model].tags.get(MARK) != digest
-    ]
+def _missing(registry: Registry, parts: list[Part], digest: str, name: str) -> list[Part]:
+    tags = registry.model_tags(f"{name}-")
+    return [part for part in parts if tags.get(part.model, {}).get(MARK) != digest]
 
 
 def _import(registry: Registry, part: Part, summary: ModelSummary | None, digest: str, name: str) -> None:

@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from configs.errors import RegistryError
 from registry import aliases
-from registry.connection import answering, check_there, connect
+from registry.connection import answering, check_there, connect, make_current
 from registry.content import content_digest
-from registry.fetch import folder_of
+from registry.fetch import Folders
 from registry.location import Location, locate
 from registry.locks import exclusive
-from registry.lookup import model_summaries, version_entity, version_from
+from registry.lookup import model_summaries, registered_models, version_entity, version_from
 from registry.names import CHAMPION, Reference
 from registry.runs import Run, experiment_id
 from registry.section import RegistrySection
@@ -28,7 +28,7 @@ class Registry:
     def __init__(self, location: Location, client: Any):
         self.location = location
         self.client = client
-        self.folders: dict[tuple[str, int], Path] = {}  # versions never change, nor does where they are
+        self.folders = Folders(client, location)
 
     @classmethod
     def open(cls, section: RegistrySection) -> Self:
@@ -96,6 +96,7 @@ class Registry:
             run.log(metrics)
         model_id = run.keep_model(model, folder, tags)
         with answering(self.location):
+            make_current(self.location)
             _ensure_model(self.client, model)
             entity = self.client.create_model_version(
                 model,
@@ -126,16 +127,18 @@ class Registry:
         check_there(self.location)
         with answering(self.location):
             entity = version_entity(self.client, reference)
-            key = (entity.name, int(entity.version))
-            if key not in self.folders:
-                self.folders[key] = folder_of(self.client, self.location, entity)
-        return version_from(entity, self.folders[key])
+            return version_from(entity, self.folders.present(entity))
 
     def list_models(self, prefix: str = "") -> list[ModelSummary]:
         """All models whose name begins with ``prefix``, by name, with all their versions."""
         check_there(self.location)
         with answering(self.location):
-            return model_summaries(self.client, self.location, prefix)
+            return model_summaries(self.client, self.folders, prefix)
+
+    def model_tags(self, prefix: str = "") -> dict[str, dict[str, str]]:
+        """Tags of all models whose name begins with ``prefix``, without looking at versions."""
+        with answering(self.location):
+            return {model.name: dict(model.tags) for model in registered_models(self.client, prefix)}
 
     def set_alias(self, model: str, alias: str, version: int, expected_current: int | None) -> Version:
         """Point ``alias`` to ``version`` if it still points to ``expected_current`` (None: to nothing).

@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import RegistryError
 from registry.content import content_digest
-from registry.fetch import expected_folder, folder_of
+from registry.fetch import Folders
 from registry.location import Location
 from tests.registry.conftest import MakeFolder
 
@@ -41,8 +41,7 @@ def test_a_version_is_downloaded_once(
     """The second use finds the files of the first, where they were expected."""
     asked = _downloads(monkeypatch, "weights")
     entity = _entity(make_folder("weights"))
-    folders = {folder_of(None, remote, entity) for _ in range(2)}
-    assert folders == {expected_folder(None, remote, entity)}
+    assert {Folders(None, remote).present(entity) for _ in range(2)} == {Folders(None, remote).expected(entity)}
     assert asked == ["models:/a-draft-sql/3"]
 
 
@@ -53,8 +52,8 @@ def test_a_damaged_download_is_refused(
     _downloads(monkeypatch, "dama")
     entity = _entity(make_folder("weights"))
     with pytest.raises(RegistryError, match="do not match"):
-        folder_of(None, remote, entity)
-    assert not expected_folder(None, remote, entity).exists()
+        Folders(None, remote).present(entity)
+    assert not Folders(None, remote).expected(entity).exists()
 
 
 def test_what_a_killed_download_left_is_not_used(
@@ -62,9 +61,9 @@ def test_what_a_killed_download_left_is_not_used(
 ) -> None:
     """Half a download is thrown away, and nothing of it mixes with the next."""
     entity = _entity(make_folder("weights"))
-    half = expected_folder(None, remote, entity).with_suffix(".new")
+    half = Folders(None, remote).expected(entity).with_suffix(".new")
     half.mkdir(parents=True)
     (half / "half.safetensors").write_text("")
     _downloads(monkeypatch, "weights")
-    names = sorted(file.name for file in folder_of(None, remote, entity).iterdir())
+    names = sorted(file.name for file in Folders(None, remote).present(entity).iterdir())
     assert names == ["config.json", "model.safetensors"]

@@ -80,6 +80,15 @@ def test_reopening_finds_what_was_registered(registry: Registry, make_folder: Ma
     assert again.resolve(f"registry://{SQL}@champion") == registry.resolve(f"registry://{SQL}@v1")
 
 
+def test_two_registries_in_one_process_do_not_mix(registry: Registry, make_folder: MakeFolder, tmp_path: Path) -> None:
+    """Opening another registry leaves the first as usable as before."""
+    other = Registry.open(RegistrySection(uri=f"sqlite:///{tmp_path / 'other.db'}"))
+    _register(registry, make_folder())
+    assert other.list_models() == []
+    assert _register(other, make_folder()) == 1
+    assert other.resolve(f"registry://{SQL}@v1").folder.is_relative_to(tmp_path / "artifacts")
+
+
 @pytest.mark.parametrize(
     ("reference", "what", "do"),
     [
