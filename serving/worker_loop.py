@@ -50,6 +50,7 @@ class StepScheduler:
         self._early_cancels: dict[str, None] = {}  # cancelled before their job came out of the other channel
         self._parent = os.getppid()
         self._jobs_waiting = self._told_to_stop = False
+        self._quiet = False  # the last turn had nothing to say, so waiting for a job delays no news
         self.draining = False
 
     def run(self) -> None:
@@ -65,7 +66,7 @@ class StepScheduler:
     def _take_jobs(self) -> bool:
         """Admit what has arrived, waiting a moment if there is nothing else to do; False to end."""
         self._take_messages()
-        if not self._engine.busy:
+        if self._quiet and not self._engine.busy:
             if self.draining or os.getppid() != self._parent:
                 return False
             if not self._admit_next(_IDLE_SECONDS):
@@ -108,6 +109,7 @@ class StepScheduler:
         except Exception:
             logger.exception("a step failed; its requests are given up")
             message = self._engine.fail_all("the model failed on this request; the server's log says why")
+        self._quiet = message is None
         if message is not None:
             self._send(message)
 

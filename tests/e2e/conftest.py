@@ -34,7 +34,7 @@ def deployment(toys: Path) -> Deployment:
     return Deployment.model_validate(
         {
             "name": "toy",
-            "target": TargetSection(model=str(toys / "target"), slots=SLOTS, max_length=512),
+            "target": TargetSection(model=str(toys / "target"), slots=SLOTS, max_length=8192),
             "drafts": {
                 "general": {"model": str(toys / "general")},
                 "topics": {name: {"model": str(toys / name)} for name in ("sql", "math")},

@@ -130,7 +130,7 @@ class TestRefusals:
             ({"tools": [{}]}, 400, "tools"),
             ({"logprobs": True}, 400, "logprobs"),
             ({"stop": ["a"] * 5}, 400, "stop"),
-            ({"messages": [{"role": "user", "content": "a b " * 300}]}, 400, "messages"),
+            ({"messages": [{"role": "user", "content": "a b " * 5000}]}, 400, "messages"),
             ({"messages": [{"role": "user", "content": "x" * MAX_BODY_BYTES}]}, 413, None),
         ],
     )

@@ -50,7 +50,7 @@ def write_model(folder: Path, seed: int = 0, layers: int = 2, vocab_size: int | 
         "num_hidden_layers": layers,
         "num_attention_heads": 2,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": 8192,
         "tie_word_embeddings": False,
         "eos_token_id": 0,
     }

@@ -1,0 +1,65 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.errors import CheckpointError, ConfigError, IncompatibleDraft
+from serving.config import Deployment
+from serving.plan import Plan, make_plan
+from tests.serving.toy_folder import write_model, write_tokenizer
+
+
+def plan(toy: Path, **sections: Any) -> Plan:
+    defaults: dict[str, Any] = {
+        "target": {"model": str(toy), "max_length": 64},
+        "drafts": {"general": None, "topics": {}},
+        "router": None,
+    }
+    return make_plan(Deployment.model_validate({**defaults, **sections}))
+
+
+def with_draft(toy: Path, draft: Path) -> Plan:
+    return plan(toy, drafts={"general": None, "topics": {"sql": {"model": str(draft)}}})
+
+
+class TestMakePlan:
+    def test_folders_are_taken_as_they_are(self, toy: Path) -> None:
+        """A draft without a version is called by its name."""
+        made = with_draft(toy, toy)
+        assert made.target == toy
+        assert made.drafts["sql"].label == "sql"
+        assert made.draft_names == ("sql", "lookup")
+        assert made.end_token_ids == {0}
+
+    def test_a_missing_folder_is_named(self, toy: Path) -> None:
+        """Before anything is started."""
+        with pytest.raises(CheckpointError, match="there is no folder /nope"):
+            with_draft(toy, Path("/nope"))
+
+    def test_a_draft_with_another_vocabulary_is_refused(self, toy: Path, tmp_path: Path) -> None:
+        """Its guesses would mean other words."""
+        write_tokenizer(tmp_path)
+        text = (tmp_path / "tokenizer.json").read_text().replace('"?"', '"!"')
+        (tmp_path / "tokenizer.json").write_text(text)
+        write_model(tmp_path, seed=1)
+        with pytest.raises(IncompatibleDraft, match="another tokenizer") as raised:
+            with_draft(toy, tmp_path)
+        assert "first difference" in raised.value.facts[0]
+
+    def test_a_draft_with_fewer_embeddings_is_refused(self, toy: Path, tmp_path: Path) -> None:
+        """Even with the right tokenizer beside it."""
+        shutil.copy(toy / "tokenizer.json", tmp_path / "tokenizer.json")
+        write_model(tmp_path, vocab_size=20)
+        with pytest.raises(IncompatibleDraft, match="20 token embeddings"):
+            with_draft(toy, tmp_path)
+
+    def test_a_topic_cannot_take_the_name_of_prompt_lookup(self, toy: Path) -> None:
+        """Clients ask for it by that name."""
+        with pytest.raises(ConfigError, match="lookup"):
+            plan(toy, drafts={"general": None, "topics": {"lookup": {"model": str(toy)}}})
+
+    def test_more_length_than_the_model_has_is_refused(self, toy: Path) -> None:
+        """Its positions end there."""
+        with pytest.raises(ConfigError, match="holds 8192 tokens"):
+            plan(toy, target={"model": str(toy), "max_length": 10_000})
