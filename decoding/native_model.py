@@ -99,7 +99,10 @@ class NativeModel:
             self._integers_address,
             self._logits_address,
         )
-        return self._logits[:num_logits]
+        view = self._views.get(num_logits)  # slicing a tensor costs as much as the rest of this function
+        if view is None:
+            view = self._views[num_logits] = self._logits[:num_logits]
+        return view
 
     def _reserve(self, rows: int) -> None:
         """Scratch for passes of at most ``rows`` rows, a power of two so that it seldom grows."""
@@ -114,3 +117,4 @@ class NativeModel:
         self._logits_capacity = 1 << (rows - 1).bit_length()
         self._logits = torch.empty(self._logits_capacity, self.config.vocab_size)
         self._logits_address = self._logits.data_ptr()
+        self._views: dict[int, Tensor] = {}

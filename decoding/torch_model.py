@@ -19,6 +19,7 @@ from decoding.rotary import rotary_tables
 from decoding.span import Span
 from decoding.span_check import check_spans
 
+HAS_PREPACKED = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 PREPACK_ROWS = 8  # the row count that oneDNN is asked to lay weights out for; it serves all others
 
 
@@ -53,7 +54,7 @@ class TorchModel:
         self._weights = prepared
         self.num_weight_bytes = prepared.num_bytes
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def forward(self, spans: Sequence[Span]) -> Tensor:
         """See `LanguageModel.forward`. Raises ValueError for spans that cannot be run."""
         check_spans(spans, self.cache, self.config.vocab_size)
@@ -124,7 +125,7 @@ class Linear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         self._bias = bias
-        self._prepacked = weight.dtype == torch.float32 and torch._C._has_mkldnn
+        self._prepacked = weight.dtype == torch.float32 and HAS_PREPACKED
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, PREPACK_ROWS) if self._prepacked else weight
 
     def __call__(self, x: Tensor) -> Tensor:

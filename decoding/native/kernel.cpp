@@ -16,113 +16,9 @@
 #include <cstring>
 #include <utility>
 
-#if !defined(POLYDRAFT_PORTABLE) && defined(__AVX512F__) && defined(__AVX512DQ__)
-#define POLYDRAFT_AVX512 1
-#include <immintrin.h>
-#elif !defined(POLYDRAFT_PORTABLE) && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-#define POLYDRAFT_AVX2 1
-#include <immintrin.h>
-#endif
+#include "vector.h"
 
 namespace {
-
-// ---------------------------------------------------------------------------------------------- vectors
-
-#if POLYDRAFT_AVX512
-constexpr int kLanes = 16, kPanelVectors = 2, kMaxRows = 12;  // 24 accumulators of 32 registers
-#elif POLYDRAFT_AVX2
-constexpr int kLanes = 8, kPanelVectors = 2, kMaxRows = 6;  // 12 of 16
-#else
-constexpr int kLanes = 4, kPanelVectors = 2, kMaxRows = 4;
-#endif
-constexpr int kPanel = kLanes * kPanelVectors;
-constexpr int kPrefetchBytes = 4096;  // the hardware prefetcher stops at page ends; worth 10 % of a one-row pass
-
-typedef float Vector __attribute__((vector_size(kLanes * 4)));
-typedef int32_t Integers __attribute__((vector_size(kLanes * 4)));
-typedef uint32_t Words __attribute__((vector_size(kLanes * 4)));
-typedef float Quad __attribute__((vector_size(16)));
-typedef float VectorInMemory __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
-typedef uint16_t HalvesInMemory __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
-
-inline Vector load(const float* source) { return *reinterpret_cast<const VectorInMemory*>(source); }
-inline void store(float* target, Vector value) { *reinterpret_cast<VectorInMemory*>(target) = value; }
-
-#if POLYDRAFT_AVX512
-inline Vector splat(float value) { return _mm512_set1_ps(value); }
-inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
-inline Quad fold(Vector v) {
-  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-  return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-}
-inline Vector widen_half(const uint16_t* source) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source)));
-}
-#elif POLYDRAFT_AVX2
-inline Vector splat(float value) { return _mm256_set1_ps(value); }
-inline Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
-inline Quad fold(Vector v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
-inline Vector widen_half(const uint16_t* source) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
-}
-#else
-inline Vector splat(float value) { return Vector{value, value, value, value}; }
-inline Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
-inline Quad fold(Vector v) { return v; }
-inline Vector widen_half(const uint16_t* source) {
-  // Exponent and mantissa moved into place, then rebased from 2^-15 to 2^-127: exact, subnormals included.
-  Words bits = __builtin_convertvector(*reinterpret_cast<const HalvesInMemory*>(source), Words);
-  Vector magnitude = reinterpret_cast<Vector>((bits & 0x7fffu) << 13) * 0x1p112f;
-  return reinterpret_cast<Vector>(reinterpret_cast<Words>(magnitude) | ((bits & 0x8000u) << 16));
-}
-#endif
-
-// Sums of four vectors at once: horizontal additions cost more than the products of a short head.
-inline Quad sums(Vector a, Vector b, Vector c, Vector d) {
-  const Quad rows[4] = {fold(a), fold(b), fold(c), fold(d)};
-  Quad columns[4];
-  for (int i = 0; i < 4; ++i) columns[i] = Quad{rows[0][i], rows[1][i], rows[2][i], rows[3][i]};
-  return (columns[0] + columns[2]) + (columns[1] + columns[3]);
-}
-
-inline float sum(Vector v) {
-  const Quad four = fold(v);
-  return (four[0] + four[2]) + (four[1] + four[3]);
-}
-
-inline Vector widen_bfloat(const uint16_t* source) {
-  Words bits = __builtin_convertvector(*reinterpret_cast<const HalvesInMemory*>(source), Words);
-  return reinterpret_cast<Vector>(bits << 16);
-}
-
-// e^x within 2 units in the last place; arguments beyond the float range saturate.
-inline Vector exponential(Vector x) {
-  x = x < -87.0f ? splat(-87.0f) : x;
-  x = x > 88.0f ? splat(88.0f) : x;
-  const Vector rounder = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vector shifted = fma(x, splat(1.44269504f), rounder);
-  const Vector whole = shifted - rounder;
-  Vector rest = fma(whole, splat(-0.693359375f), x);
-  rest = fma(whole, splat(2.12194440e-4f), rest);
-  Vector series = splat(1.9875691500e-4f);
-  series = fma(series, rest, splat(1.3981999507e-3f));
-  series = fma(series, rest, splat(8.3334519073e-3f));
-  series = fma(series, rest, splat(4.1665795894e-2f));
-  series = fma(series, rest, splat(1.6666665459e-1f));
-  series = fma(series, rest, splat(5.0000001201e-1f));
-  series = fma(series, rest * rest, rest) + splat(1.0f);
-  const Integers power = (reinterpret_cast<Integers>(shifted) - 0x4b400000 + 127) << 23;
-  return series * reinterpret_cast<Vector>(power);
-}
-
-inline float dot(const float* a, const float* b, int size) {
-  Vector total = splat(0.0f);
-  int i = 0;
-  for (; i + kLanes <= size; i += kLanes) total = fma(load(a + i), load(b + i), total);
-  float result = sum(total);
-  for (; i < size; ++i) result += a[i] * b[i];
-  return result;
-}
 
 // ------------------------------------------------------------------------------------------ the contract
 
@@ -170,6 +66,9 @@ struct Pass {
 };
 
 // ---------------------------------------------------------------------------------------------- products
+
+constexpr int kPanel = kLanes * kPanelVectors;
+constexpr int kPrefetchBytes = 4096;  // the hardware prefetcher stops at page ends; worth 10 % of a one-row pass
 
 template <int kStorage>
 inline Vector weight(const void* base, size_t index) {
@@ -225,10 +124,10 @@ void multiply_all(const Linear& linear, const float* x, int rows, bool add, floa
   const size_t panels = (linear.outputs + kPanel - 1) / kPanel;
   const int blocks = (rows + kMaxRows - 1) / kMaxRows;
   for (size_t panel = 0; panel < panels; ++panel)
-    for (int block = 0; block < blocks; ++block) {  // even blocks: 8 rows are 4 + 4, not 6 + 2
+    for (int block = 0; block < blocks; ++block) {  // even blocks: 14 rows are 7 + 7, not 12 + 2
       const int first = rows * block / blocks, last = rows * (block + 1) / blocks;
-      const Block multiply_block = block_for<kStorage>(last - first, std::make_integer_sequence<int, kMaxRows>{});
-      multiply_block(linear, panel, x + first * size_t(linear.inputs), add, y + first * size_t(linear.outputs));
+      const Block run = block_for<kStorage>(last - first, std::make_integer_sequence<int, kMaxRows>{});
+      run(linear, panel, x + first * size_t(linear.inputs), add, y + first * size_t(linear.outputs));
     }
 }
 
@@ -267,16 +166,16 @@ void rotate(const float* cosines, const float* sines, int half, float* x) {
   }
 }
 
-// gates[i] = silu(gates[i]) * ups[i]
-void gate(float* gates, const float* ups, int size) {
+// y[i] = silu(x[i]) * x[size + i]; y may be x, or lie before it.
+void gate(const float* x, int size, float* y) {
   for (int i = 0; i < size; i += kLanes) {
     const int count = size - i < kLanes ? size - i : kLanes;
-    float g[kLanes] = {}, u[kLanes] = {};
-    std::memcpy(g, gates + i, count * sizeof(float));
-    std::memcpy(u, ups + i, count * sizeof(float));
-    const Vector x = load(g);
-    store(g, x / (splat(1.0f) + exponential(-x)) * load(u));
-    std::memcpy(gates + i, g, count * sizeof(float));
+    float gates[kLanes] = {}, ups[kLanes] = {};
+    std::memcpy(gates, x + i, count * sizeof(float));
+    std::memcpy(ups, x + size + i, count * sizeof(float));
+    const Vector g = load(gates);
+    store(gates, g / (splat(1.0f) + exponential(-g)) * load(ups));
+    std::memcpy(y + i, gates, count * sizeof(float));
   }
 }
 
@@ -370,6 +269,11 @@ struct Scratch {
   int32_t *depths, *path;
 };
 
+void norm_rows(const Model& m, const float* scale, int rows, const Scratch& s) {
+  for (size_t row = 0; row < size_t(rows); ++row)
+    rms_norm(s.hidden + row * m.hidden, scale, m.hidden, m.norm_eps, s.normed + row * m.hidden);
+}
+
 size_t qkv_width(const Model& m) { return size_t(m.num_heads + 2 * m.num_kv_heads) * m.head_dim; }
 
 size_t normed_width(const Model& m) {
@@ -410,61 +314,53 @@ Visible visible_keys(const Span& span, const int32_t* parents, const int32_t* de
   return {span.cached, depths[row] + 1, path};
 }
 
-void attend_span(const Model& m, const Cache& cache, int layer, const Span& span, const int32_t* parents,
+// Rows `from` and later of a span attend; y [rows that attend, heads * head_dim].
+void attend_span(const Model& m, const Cache& cache, int layer, const Span& span, int from, const int32_t* parents,
                  const int32_t* depths, const Scratch& s, const float* qkv, float* y) {
   const int dim = m.head_dim, group = m.num_heads / m.num_kv_heads;
   const size_t width = qkv_width(m), out_width = size_t(m.num_heads) * dim;
   for (int kv_head = 0; kv_head < m.num_kv_heads; ++kv_head) {
     const float* keys = cache_head(cache.keys, m, cache, layer, span.slot, kv_head);
     const float* values = cache_head(cache.values, m, cache, layer, span.slot, kv_head);
-    for (int row = 0; row < span.num_rows; ++row) {
+    for (int row = from; row < span.num_rows; ++row) {
       const Visible visible = visible_keys(span, parents, depths, row, s.path);
       for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
         attend(qkv + row * width + size_t(head) * dim, keys, values, visible, dim, s.scores,
-               y + row * out_width + size_t(head) * dim);
+               y + (row - from) * out_width + size_t(head) * dim);
     }
   }
 }
 
-void attention_block(const Model& m, const Layer& layer, int index, const Cache& cache, const Pass& pass,
-                     const Scratch& s) {
-  for (int row = 0; row < pass.num_rows; ++row)
-    rms_norm(s.hidden + row * size_t(m.hidden), layer.input_norm, m.hidden, m.norm_eps,
-             s.normed + row * size_t(m.hidden));
+// Adds the attention of all rows to the residual stream. In the last layer only rows with wanted logits go on,
+// moved together. Returns how many rows go on.
+int attention_block(const Model& m, int index, const Cache& cache, const Pass& pass, const Scratch& s) {
+  const Layer& layer = m.layers[index];
+  const bool last = index == m.num_layers - 1;
+  norm_rows(m, layer.input_norm, pass.num_rows, s);
   multiply(layer.qkv, s.normed, pass.num_rows, false, s.qkv);
-  size_t first = 0;
+  size_t first = 0, kept = 0;
   for (int i = 0; i < pass.num_spans; first += pass.spans[i++].num_rows) {
     const Span& span = pass.spans[i];
+    const int from = last ? span.logits_from : 0;
     float* qkv = s.qkv + first * qkv_width(m);
     for (int row = 0; row < span.num_rows; ++row)
       place_row(m, layer, cache, index, span, row, span.cached + s.depths[first + row], qkv + row * qkv_width(m));
-    attend_span(m, cache, index, span, pass.parents + first, s.depths + first, s, qkv,
-                s.normed + first * m.num_heads * m.head_dim);
+    attend_span(m, cache, index, span, from, pass.parents + first, s.depths + first, s, qkv,
+                s.normed + kept * m.num_heads * m.head_dim);
+    std::memmove(s.hidden + kept * m.hidden, s.hidden + (first + from) * m.hidden,
+                 size_t(span.num_rows - from) * m.hidden * sizeof(float));
+    kept += span.num_rows - from;
   }
-  multiply(layer.out, s.normed, pass.num_rows, true, s.hidden);
+  multiply(layer.out, s.normed, kept, true, s.hidden);
+  return kept;
 }
 
 void mlp_block(const Model& m, const Layer& layer, int rows, const Scratch& s) {
   const size_t size = m.intermediate;
-  for (int row = 0; row < rows; ++row)
-    rms_norm(s.hidden + row * size_t(m.hidden), layer.post_norm, m.hidden, m.norm_eps,
-             s.normed + row * size_t(m.hidden));
+  norm_rows(m, layer.post_norm, rows, s);
   multiply(layer.gate_up, s.normed, rows, false, s.wide);
-  for (int row = 0; row < rows; ++row) {
-    gate(s.wide + row * 2 * size, s.wide + row * 2 * size + size, m.intermediate);
-    if (row) std::memmove(s.wide + row * size, s.wide + row * 2 * size, size * sizeof(float));
-  }
+  for (int row = 0; row < rows; ++row) gate(s.wide + row * 2 * size, m.intermediate, s.wide + row * size);
   multiply(layer.down, s.wide, rows, true, s.hidden);
-}
-
-void logits_block(const Model& m, const Pass& pass, const Scratch& s, float* logits) {
-  int wanted = 0;
-  size_t first = 0;
-  for (int i = 0; i < pass.num_spans; first += pass.spans[i++].num_rows)
-    for (int row = pass.spans[i].logits_from; row < pass.spans[i].num_rows; ++row)
-      rms_norm(s.hidden + (first + row) * m.hidden, m.final_norm, m.hidden, m.norm_eps,
-               s.normed + size_t(m.hidden) * wanted++);
-  if (wanted) multiply(m.head, s.normed, wanted, false, logits);
 }
 
 Scratch split_scratch(const Model& m, size_t rows, float* floats, int32_t* integers) {
@@ -505,11 +401,13 @@ void polydraft_forward(const Model* model, const Cache* cache, const int32_t* wo
     for (int row = first; row < first + pass.spans[i].num_rows; ++row)
       depths[row] = pass.parents[row] < 0 ? 0 : depths[first + pass.parents[row]] + 1;
   for (int row = 0; row < pass.num_rows; ++row) embed(m, pass.token_ids[row], s.hidden + row * size_t(m.hidden));
+  int rows = pass.num_rows;
   for (int layer = 0; layer < m.num_layers; ++layer) {
-    attention_block(m, m.layers[layer], layer, *cache, pass, s);
-    mlp_block(m, m.layers[layer], pass.num_rows, s);
+    rows = attention_block(m, layer, *cache, pass, s);
+    mlp_block(m, m.layers[layer], rows, s);
   }
-  logits_block(m, pass, s, logits);
+  norm_rows(m, m.final_norm, rows, s);
+  multiply(m.head, s.normed, rows, false, logits);
 }
 
 }  // extern "C"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from decoding import torch_model
 from decoding.checkpoint import read_config, read_weights
 from decoding.load import load_model
 from decoding.model import LanguageModel
@@ -124,6 +125,16 @@ def test_float64_reference_bounds_the_error_of_both_backends(checkpoint: Checkpo
     for backend in BACKENDS:
         got = load_model(folder, 1, 64, backend).forward([Span(0, TOKEN_IDS)])
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_plain_linear_is_row_invariant_too(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where oneDNN is missing, the torch model still gives one pass the bits of plain decoding."""
+    monkeypatch.setattr(torch_model, "HAS_PREPACKED", False)
+    folder = checkpoint("qwen2")
+    model = load_model(folder, 1, 64, "torch")
+    together = model.forward([Span(model.cache.allocate(), TOKEN_IDS)])
+    torch.testing.assert_close(together, transformers_logits(folder, TOKEN_IDS), atol=1e-4, rtol=1e-4)
+    assert torch.equal(together, decode(model, 0, TOKEN_IDS))
 
 
 def test_cached_decoding_gives_the_bits_of_one_pass(model: LanguageModel) -> None:
