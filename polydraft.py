@@ -151,31 +151,31 @@ def bench_topics(
 @registry_app.command("list")
 def registry_list(config: ConfigFile = None, as_json: AsJson = False, output: Output = None) -> None:
     """Every draft of the deployment: its champion, its figures, where it came from."""
-    from registry.report import list_document, list_rows
+    from registry.report import list_lines, list_rows
     from serving.config import deployment_of
     from serving.deployment import open_registry
 
     deployment = deployment_of(config)
-    registry = open_registry(deployment)
+    models = open_registry(deployment).list_models(deployment.name)
     if as_json or output:
-        emit(list_document(registry, deployment.name), output)
+        emit(list_rows(models), output)
     if not as_json:
-        table(*list_rows(registry, deployment.name))
+        table(*list_lines(models))
 
 
 @registry_app.command("show")
 def registry_show(
-    draft: Annotated[str, typer.Argument(help="sql, sql@v3 or router")],
+    draft: Annotated[str, typer.Argument(help="sql, sql@v3, sql@champion or router")],
     config: ConfigFile = None,
     output: Output = None,
 ) -> None:
     """Everything known about one version, as JSON."""
-    from registry.report import show_document
+    from registry.report import find_version, show_document
     from serving.config import deployment_of
     from serving.deployment import open_registry
 
     deployment = deployment_of(config)
-    emit(show_document(open_registry(deployment), deployment.name, draft), output)
+    emit(show_document(*find_version(open_registry(deployment), deployment.name, draft)), output)
 
 
 @registry_app.command("ui")
@@ -183,13 +183,19 @@ def registry_ui(
     config: ConfigFile = None, port: Annotated[int, typer.Option(help="Port of the pages.")] = 5000
 ) -> None:
     """Open the MLflow pages of the registry; stop with Ctrl-C."""
-    from registry.ui import run_ui
+    import subprocess
+
+    from registry.ui import links, ui_command, ui_environment
     from serving.config import deployment_of
     from serving.deployment import open_registry
 
     deployment = deployment_of(config)
-    open_registry(deployment)
-    run_ui(deployment.registry, deployment.name, port)
+    models = open_registry(deployment).list_models(deployment.name)
+    command = ui_command(deployment.registry, port)
+    hint("Starting MLflow, about ten seconds; stop it with Ctrl-C. Then open")
+    for link in links(deployment.registry, models, port):
+        hint(f"  {link.title:<12} {link.url}")
+    raise typer.Exit(subprocess.run(command, env=ui_environment(), check=False).returncode)
 
 
 @starter_app.command("build")

@@ -88,7 +88,8 @@ def ask(client: OpenAI, question: str, draft: str) -> Answer:
         stream_options={"include_usage": True},
         extra_body={"draft": draft},
     )
-    text, tokens, figures = "", 0, {}
+    text, tokens = "", 0
+    figures: dict[str, Any] = {}
     for chunk in stream:
         if chunk.choices:
             text += chunk.choices[0].delta.content or ""

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from registry.figures import by_position
+from registry.names import CHAMPION, Reference
+from registry.store import Registry
 from registry.version import ModelSummary, Version
 
 Document = dict[str, Any]
@@ -15,6 +17,23 @@ def list_rows(models: Sequence[ModelSummary]) -> list[Document]:
     ``since`` is when the champion was registered, in UTC.
     """
     return [_row(model) for model in models]
+
+
+def list_lines(models: Sequence[ModelSummary]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of `list_rows` for people."""
+    header = ["draft", "champion", "challenger", "alpha", "tokens/run", "since", "from", "made by"]
+    return header, [_cells(row) for row in list_rows(models)]
+
+
+def find_version(registry: Registry, prefix: str, label: str) -> tuple[ModelSummary, Version]:
+    """The version that people call ``sql@v3``, or ``sql`` for its champion, and the model it belongs to.
+
+    Raises:
+        RegistryError: there is none; the nearest known name is in the message.
+    """
+    version = registry.get(Reference.parse(label if "@" in label else f"{label}@{CHAMPION}", prefix))
+    model = next(model for model in registry.list_models(version.model) if model.model == version.model)
+    return model, version
 
 
 def show_document(model: ModelSummary, version: Version) -> Document:
@@ -49,6 +68,15 @@ def _row(model: ModelSummary) -> Document:
         "made_by": _maker(champion) if champion else None,
         "versions": len(model.versions),
     }
+
+
+def _cells(row: Document) -> list[str]:
+    figures = [
+        f"{row[key]:.{digits}f}" if row[key] else "-" for key, digits in (("alpha", 3), ("tokens_per_target_run", 2))
+    ]
+    since = str(row["since"] or "-")[:10]
+    names = [str(row[key] or "-") for key in ("draft", "champion", "challenger")]
+    return [*names, *figures, since, str(row["from"] or "-"), str(row["made_by"] or "-")]
 
 
 def _line(version: Version) -> Document:

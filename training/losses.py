@@ -36,7 +36,9 @@ def _bucketed(logits: Tensor, targets: SparseTargets) -> tuple[Tensor, Tensor]:
 
 def forward_kl(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher || student) a position, [n], over bucketed laws [n, m + 1]."""
-    return torch.special.xlogy(teacher, teacher).sum(dim=-1) - (teacher * student.clamp(min=_FLOOR).log()).sum(dim=-1)
+    cross = (teacher * student.clamp(min=_FLOOR).log()).sum(dim=-1)
+    entropy: Tensor = torch.special.xlogy(teacher, teacher).sum(dim=-1)
+    return entropy - cross
 
 
 def total_variation(student: Tensor, teacher: Tensor) -> Tensor:
