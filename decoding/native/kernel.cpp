@@ -68,6 +68,8 @@ struct Pass {
 // ---------------------------------------------------------------------------------------------- products
 
 constexpr int kPanel = kLanes * kPanelVectors;
+constexpr int kPairRows = 3;
+constexpr int kChunkFloats = 1 << 17;
 constexpr int kPrefetchBytes = 4096;  // the hardware prefetcher stops at page ends; worth 10 % of a one-row pass
 
 template <int kStorage>
@@ -90,32 +92,39 @@ inline void write_panel(const Linear& linear, size_t panel, const Vector* values
     std::memcpy(y + first, buffer, columns * sizeof(float));
 }
 
-template <int kRows, int kStorage>
+// kRows rows times kPanels neighbouring panels: one chain of multiply-adds an output, in registers throughout.
+template <int kRows, int kPanels, int kStorage>
 void multiply_block(const Linear& linear, size_t panel, const float* x, bool add, float* y) {
-  const size_t inputs = linear.inputs, start = panel * inputs * kPanel;
-  Vector totals[kRows][kPanelVectors];
-  for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kPanelVectors; ++v) totals[r][v] = splat(0.0f);
   constexpr size_t kBytes = kPanel * (kStorage == kFloat ? sizeof(float) : sizeof(uint16_t));
+  const size_t inputs = linear.inputs, step = inputs * kPanel, start = panel * step;
   const char* ahead = static_cast<const char*>(linear.weights) + panel * inputs * kBytes + kPrefetchBytes;
+  Vector totals[kRows][kPanels][kPanelVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int p = 0; p < kPanels; ++p)
+      for (int v = 0; v < kPanelVectors; ++v) totals[r][p][v] = splat(0.0f);
   for (size_t k = 0; k < inputs; ++k) {
-    for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(ahead + k * kBytes + line);
-    Vector w[kPanelVectors];
-    for (int v = 0; v < kPanelVectors; ++v) w[v] = weight<kStorage>(linear.weights, start + k * kPanel + v * kLanes);
+    Vector w[kPanels][kPanelVectors];
+    for (int p = 0; p < kPanels; ++p) {
+      for (size_t line = 0; line < kBytes; line += 64) __builtin_prefetch(ahead + (p * inputs + k) * kBytes + line);
+      for (int v = 0; v < kPanelVectors; ++v)
+        w[p][v] = weight<kStorage>(linear.weights, start + p * step + k * kPanel + v * kLanes);
+    }
     for (int r = 0; r < kRows; ++r) {
       const Vector input = splat(x[r * inputs + k]);
-      for (int v = 0; v < kPanelVectors; ++v) totals[r][v] = fma(input, w[v], totals[r][v]);
+      for (int p = 0; p < kPanels; ++p)
+        for (int v = 0; v < kPanelVectors; ++v) totals[r][p][v] = fma(input, w[p][v], totals[r][p][v]);
     }
   }
-  for (int r = 0; r < kRows; ++r) write_panel(linear, panel, totals[r], add, y + r * size_t(linear.outputs));
+  for (int r = 0; r < kRows; ++r)
+    for (int p = 0; p < kPanels; ++p) write_panel(linear, panel + p, totals[r][p], add, y + r * size_t(linear.outputs));
 }
 
 using Block = void (*)(const Linear&, size_t, const float*, bool, float*);
 
-// The block for each row count 1 .. kMaxRows.
-template <int kStorage, int... kIndex>
+// The block for a row count: 1 .. kMaxRows, or 1 .. kPairRows where it takes two panels.
+template <int kPanels, int kStorage, int... kIndex>
 Block block_for(int rows, std::integer_sequence<int, kIndex...>) {
-  static constexpr Block blocks[] = {multiply_block<kIndex + 1, kStorage>...};
+  static constexpr Block blocks[] = {multiply_block<kIndex + 1, kPanels, kStorage>...};
   return blocks[rows - 1];
 }
 
@@ -123,19 +132,29 @@ template <int kStorage>
 void multiply_all(const Linear& linear, const float* x, int rows, bool add, float* y) {
   const size_t panels = (linear.outputs + kPanel - 1) / kPanel;
   const int blocks = (rows + kMaxRows - 1) / kMaxRows;
-  for (size_t panel = 0; panel < panels; ++panel)
+  size_t panel = 0;
+  if (rows <= kPairRows)  // too few chains to hide the latency of an addition: two panels at a time
+    for (; panel + 2 <= panels; panel += 2)
+      block_for<2, kStorage>(rows, std::make_integer_sequence<int, kPairRows>{})(linear, panel, x, add, y);
+  for (; panel < panels; ++panel)
     for (int block = 0; block < blocks; ++block) {  // even blocks: 14 rows are 7 + 7, not 12 + 2
       const int first = rows * block / blocks, last = rows * (block + 1) / blocks;
-      const Block run = block_for<kStorage>(last - first, std::make_integer_sequence<int, kMaxRows>{});
+      const Block run = block_for<1, kStorage>(last - first, std::make_integer_sequence<int, kMaxRows>{});
       run(linear, panel, x + first * size_t(linear.inputs), add, y + first * size_t(linear.outputs));
     }
 }
 
-// y (+)= x W^T + bias for `rows` rows.
+// y (+)= x W^T + bias for `rows` rows, in chunks that stay in the second-level cache while the weights stream by.
 void multiply(const Linear& linear, const float* x, int rows, bool add, float* y) {
-  if (linear.storage == kHalf) multiply_all<kHalf>(linear, x, rows, add, y);
-  else if (linear.storage == kBfloat) multiply_all<kBfloat>(linear, x, rows, add, y);
-  else multiply_all<kFloat>(linear, x, rows, add, y);
+  const int fitting = kChunkFloats / linear.inputs, chunk = fitting > kMaxRows ? fitting : kMaxRows;
+  for (int first = 0; first < rows; first += chunk) {
+    const int count = rows - first < chunk ? rows - first : chunk;
+    const float* source = x + first * size_t(linear.inputs);
+    float* target = y + first * size_t(linear.outputs);
+    if (linear.storage == kHalf) multiply_all<kHalf>(linear, source, count, add, target);
+    else if (linear.storage == kBfloat) multiply_all<kBfloat>(linear, source, count, add, target);
+    else multiply_all<kFloat>(linear, source, count, add, target);
+  }
 }
 
 // --------------------------------------------------------------------------------------- the small pieces
