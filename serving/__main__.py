@@ -2,7 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 
@@ -12,8 +15,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("config")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one does")
     options = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+    if options.with_parent:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     from configs.errors import PolydraftError
     from serving.config import load_deployment
@@ -25,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _start(config: Path, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "serving", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "serving", str(config), *address, "--with-parent"]
     # Its folder is the repository, so that the rooms import; relative paths were made absolute before.
     return subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log, start_new_session=True)
 
@@ -91,18 +92,19 @@ def _wait_until_ready(
 ) -> None:
     began = time.monotonic()
     waiting_for = "the model"
-    while (waited := time.monotonic() - began) < timeout:
-        if process.poll() is not None:
-            raise ServerError(f"the server ended with code {process.returncode}", facts=_last_words(log))
-        with contextlib.suppress(httpx.TransportError):
-            health = httpx.get(f"{url}/health", timeout=5).json()
-            is_up = health["status"] == "ready" or (not require_router and health["router"] == "starting")
-            if is_up and health["free_slots"]:
-                return
-            waiting_for = "; ".join(health["reasons"])
-        if progress is not None:
-            progress(waiting_for, waited)
-        time.sleep(_POLL_SECONDS)
+    with httpx.Client(timeout=5) as client:  # one for all polls: making one costs more than the poll
+        while (waited := time.monotonic() - began) < timeout:
+            if process.poll() is not None:
+                raise ServerError(f"the server ended with code {process.returncode}", facts=_last_words(log))
+            with contextlib.suppress(httpx.TransportError):
+                health = client.get(f"{url}/health").json()
+                is_up = health["status"] == "ready" or (not require_router and health["router"] == "starting")
+                if is_up and health["free_slots"]:
+                    return
+                waiting_for = "; ".join(health["reasons"])
+            if progress is not None:
+                progress(waiting_for, waited)
+            time.sleep(_POLL_SECONDS)
     raise ServerError(f"the server was not ready within {timeout:g} s: {waiting_for}", facts=_last_words(log))
 
 

@@ -126,13 +126,16 @@ class PolydraftServer(ls.LitServer):
             self.response_buffer, self._submit, self._control, capacity, self._serving.deadline_seconds
         )
         self._spec.desk.dispatcher = dispatcher
+        main = os.getppid()
         async with super().lifespan(app):
-            tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with_parent())]
+            tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with(main))]
             try:
                 yield
             finally:
                 for task in tasks:
                     task.cancel()
+                if os.getppid() != main:
+                    self._end_manager()
 
     def verify_worker_status(self) -> None:
         """Load the tokenizer while the worker loads the model, then wait for it.
@@ -142,6 +145,7 @@ class PolydraftServer(ls.LitServer):
         """
         self._spec.open(self._desk())
         process = self.inference_workers[0]
+        self._managers = [child.pid for child in multiprocessing.active_children() if child.pid != process.pid]
         while "ready" not in self.workers_setup_status.values():
             if self._problems.poll(_SETUP_CHECK_SECONDS):
                 raise self._problems.recv()
@@ -160,6 +164,13 @@ class PolydraftServer(ls.LitServer):
         )
         return Desk(self._model_name, codec, Admission(codec, limits), plan.slots, self._api_keys)
 
+    def _end_manager(self) -> None:
+        """The process of LitServe's queues outlives a main process that was killed, unless somebody ends it."""
+        for pid in self._managers:
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     def _submit(self, job: Job) -> None:
         self._spec.request_queue.put((0, job.request_id, time.monotonic(), job))
 
@@ -169,10 +180,9 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:  # noqa
     return JSONResponse(answer.body, status_code=answer.status, headers=answer.headers)
 
 
-async def _end_with_parent() -> None:
+async def _end_with(main: int) -> None:
     """A main process that was killed cannot tell: notice it and end gracefully."""
-    parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == main:
         await asyncio.sleep(_PARENT_CHECK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
