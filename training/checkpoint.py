@@ -41,7 +41,7 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Stateful, progres
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: Stateful) -> dict[str, Any] | None:
     """Restore what `save_checkpoint` wrote and return its ``progress``, or None if there is none."""
-    place = folder if folder.exists() else folder.with_suffix(".old")
+    place = _place(folder)
     if not (place / "progress.json").is_file():
         return None
     weights = load_file(place / "model.safetensors")
@@ -56,6 +56,17 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Stateful) -> dict
     optimizer.load_state_dict({"state": state, "param_groups": document["param_groups"]})
     progress: dict[str, Any] = document["progress"]
     return progress
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """The ``progress`` of a checkpoint without loading it; empty if there is none."""
+    file = _place(folder) / "progress.json"
+    progress: dict[str, Any] = json.loads(file.read_text())["progress"] if file.is_file() else {}
+    return progress
+
+
+def _place(folder: Path) -> Path:
+    return folder if folder.exists() else folder.with_suffix(".old")
 
 
 def _flat(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from decoding.checkpoint import fingerprint
 from decoding.load import load_model
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
@@ -48,7 +49,7 @@ def write_answers(
 
     Returns what is there already if it was made from the same prompts, target and settings.
     """
-    stamp = {"prompts": len(prompts), "max_tokens": max_tokens, "seed": seed, "target": str(target.stat().st_mtime_ns)}
+    stamp = {"prompts": len(prompts), "max_tokens": max_tokens, "seed": seed, "target": fingerprint(target)}
     if (folder / "stamp.json").is_file() and json.loads((folder / "stamp.json").read_text()) == stamp:
         return load_answers(folder)
     model = load_model(target, num_slots=_SLOTS, max_length=1024)

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from decoding.checkpoint import fingerprint
 from drafts.compatibility import tokenizer_fingerprint
+from drafts.pool import GENERAL
 from training.starter.answers import Answers, choose_prompts, write_answers
 from training.starter.batches import encode
 from training.starter.corpus import TOPICS, Example, read_split, read_topic
@@ -79,7 +80,7 @@ def build(data: Path | None, work: Path, epochs: float = 3.0, quick: bool = Fals
     target_folder = _target(train, data, tokenizer, size, work, epochs)
     answers = _answers(data, tokenizer, size, work, target_folder, "train", size.answers)
     held_out = _answers(data, tokenizer, size, work, target_folder, "validation", min(40, size.answers))
-    figures = _drafts(train, tokenizer, size, work, answers, held_out)
+    figures = _drafts(train, tokenizer, size, work, answers, held_out, fingerprint(target_folder))
     build_router(data, work / "ship" / "router", work / "embeddings", quick=quick)
     tokens = sum(len(sample.token_ids) for sample in encode(tokenizer, train, size.max_length))
     return _ship(work, figures, target_folder, epochs, tokens)
@@ -163,6 +164,7 @@ def _drafts(
     work: Path,
     answers: dict[str, Answers],
     held_out: dict[str, Answers],
+    target: str,
 ) -> dict[str, dict[str, float]]:
     """The general draft, then a draft a topic from it; returns held-out acceptance by topic."""
     config = _config(size, size.draft_width, size.draft_mlp, layers=1, kv_heads=1)
@@ -170,15 +172,16 @@ def _drafts(
     plan = PretrainConfig(epochs=size.draft_epochs, tokens_per_batch=8192)
     general = pretrain(config, samples, {}, work / "draft", plan)
     pooled = DistilConfig(epochs=size.general_epochs, learning_rate=2e-3)
-    distil(general, list(answers.values()), list(held_out.values()), work / "drafts" / "general", pooled)
+    everything = list(held_out.values())
+    of_all = distil(general, list(answers.values()), everything, work / "drafts" / "general", pooled, target)
     save_float16(general, tokenizer, work / "ship" / "drafts" / "general")
-    figures: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {GENERAL: of_all}
     for topic in TOPICS:
         draft = LlamaForCausalLM(config)
         draft.load_state_dict(general.state_dict())
         before = measure(general, [held_out[topic]])
         plan_topic = DistilConfig(epochs=size.topic_epochs, learning_rate=1e-3)
-        after = distil(draft, [answers[topic]], [held_out[topic]], work / "drafts" / topic, plan_topic)
+        after = distil(draft, [answers[topic]], [held_out[topic]], work / "drafts" / topic, plan_topic, target)
         save_float16(draft, tokenizer, work / "ship" / "drafts" / topic)
         figures[topic] = {**after, "pooled_t0": before["alpha_t0"], "pooled_t1": before["alpha_t1"]}
         logger.info("draft %s: %s", topic, {key: round(value, 3) for key, value in figures[topic].items()})
@@ -189,8 +192,8 @@ def _ship(work: Path, figures: dict[str, dict[str, float]], target: Path, epochs
     ship = work / "ship"
     log = [json.loads(line) for line in (work / "target" / "log.jsonl").read_text().splitlines()]
     common = {"target": fingerprint(target), "tokenizer": tokenizer_fingerprint(target)}
-    tags = {"general": {**common, "topic": "general"}}
-    for topic in TOPICS:
+    tags = {}
+    for topic in (GENERAL, *TOPICS):
         alpha = {"alpha": f"{figures[topic]['alpha_t0']:.3f}", "alpha_t1": f"{figures[topic]['alpha_t1']:.3f}"}
         tags[topic] = {**common, "topic": topic, **alpha}
     write_manifest(ship, TOPICS, tags)

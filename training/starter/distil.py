@@ -1,8 +1,8 @@
 """Distilling the starter's drafts from the target's answers: pooled first, then on from there by topic."""
 
-import json
 import logging
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from training.losses import SparseTargets, acceptance, argmax_cross_entropy, lk_hybrid
 from training.starter.answers import Answers
 
@@ -42,10 +42,20 @@ class _Row:
 
 
 def distil(
-    student: LlamaForCausalLM, train: Sequence[Answers], held_out: Sequence[Answers], folder: Path, config: DistilConfig
+    student: LlamaForCausalLM,
+    train: Sequence[Answers],
+    held_out: Sequence[Answers],
+    folder: Path,
+    config: DistilConfig,
+    target: str,
 ) -> dict[str, float]:
-    """Train ``student`` in place, resuming from ``folder``/checkpoint, and return its held-out acceptance."""
+    """Train ``student`` in place and return its held-out acceptance.
+
+    Goes on from ``folder``/checkpoint if that was made for the same ``target`` (a fingerprint).
+    """
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    if read_progress(folder / "checkpoint").get("target") != target:
+        shutil.rmtree(folder, ignore_errors=True)
     progress = load_checkpoint(folder / "checkpoint", student, optimizer)
     start = int(progress["step"]) if progress else 0
     rows = [_Row(answers, index) for answers in train for index in range(len(answers))]
@@ -61,12 +71,9 @@ def distil(
         loss = _train_step(student, optimizer, plan[min(step % per_epoch, len(plan) - 1)], config)
         if (step + 1) % 50 == 0:
             logger.info("%s step %d/%d  loss %.4f", folder.name, step + 1, total, loss)
-        if (step + 1) % config.save_every == 0:
-            save_checkpoint(folder / "checkpoint", student, optimizer, {"step": step + 1})
-    figures = measure(student, held_out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "figures.json").write_text(json.dumps(figures))
-    return figures
+        if (step + 1) % config.save_every == 0 or step + 1 == total:
+            save_checkpoint(folder / "checkpoint", student, optimizer, {"step": step + 1, "target": target})
+    return measure(student, held_out)
 
 
 def _train_step(

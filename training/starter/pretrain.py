@@ -40,8 +40,12 @@ class PretrainConfig:
 
 def learning_rate_factor(step: int, total: int, config: PretrainConfig) -> float:
     """Learning rate at ``step`` of ``total``, relative to its peak."""
-    decay = max(1, round(total * config.decay_share))
-    return max(0.0, min(1.0, (step + 1) / config.warmup_steps, (total - step) / decay))
+    return max(0.0, min(1.0, (step + 1) / config.warmup_steps, (total - step) / decay_steps(total, config)))
+
+
+def decay_steps(total: int, config: PretrainConfig) -> int:
+    """How many of ``total`` steps the decay takes."""
+    return max(1, round(total * config.decay_share))
 
 
 def pretrain(
@@ -51,14 +55,20 @@ def pretrain(
     folder: Path,
     config: PretrainConfig,
 ) -> LlamaForCausalLM:
-    """Train from scratch, or go on from ``folder``/checkpoint; log to ``folder``/log.jsonl."""
+    """Train from scratch, or go on from ``folder``/checkpoint; log to ``folder``/log.jsonl.
+
+    ``folder``/stable keeps the state before the decay: a longer schedule goes on from there.
+    """
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(model_config)
     optimizer = JointOptimizer(model, config.matrix_lr, config.vector_lr, config.weight_decay)
-    progress = load_checkpoint(folder / "checkpoint", model, optimizer)
-    start = int(progress["step"]) if progress else 0
     per_epoch = len(batches(train, config.tokens_per_batch, config.seed, 0))
     total = round(per_epoch * config.epochs)
+    decay_begins = total - decay_steps(total, config)
+    progress = load_checkpoint(folder / "checkpoint", model, optimizer)
+    if progress and progress["step"] > decay_begins and progress["total"] != total:
+        progress = load_checkpoint(folder / "stable", model, optimizer) or progress
+    start = int(progress["step"]) if progress else 0
     folder.mkdir(parents=True, exist_ok=True)
     began, tokens, epoch, plan = time.monotonic(), 0, -1, list[list[Sample]]()
     for step in range(start, total):
@@ -81,6 +91,8 @@ def pretrain(
                 log.write(json.dumps({"step": done, "epoch": done / per_epoch, "train": loss, **losses}) + "\n")
         if done % config.save_every == 0 or done == total:
             save_checkpoint(folder / "checkpoint", model, optimizer, {"step": done, "total": total})
+        if done == decay_begins:
+            save_checkpoint(folder / "stable", model, optimizer, {"step": done, "total": total})
     return model
 
 
