@@ -129,7 +129,7 @@ def _read_arrays(path: Path, topics: int, dim: int) -> dict[str, Any]:
     shapes: dict[str, tuple[int | None, ...]] = {
         "weights": (topics, dim),
         "bias": (topics,),
-        "scope_weights": (dim,),
+        "scope_weights": (dim + topics,),
         "means": (topics, dim),
         "whitening": (dim, None),
     }

@@ -22,6 +22,6 @@ def toy_router(encoder: Encoder | None = None, min_confidence: float = 0.5) -> T
     means = encoder.encode(list(WORDS.values()))
     foreign = encoder.encode([FOREIGN])[0]
     classifier = TopicClassifier(tuple(WORDS), 12.0 * means, np.zeros(len(WORDS), dtype=np.float32))
-    scope = (10.0 * (means.mean(axis=0) - foreign)).astype(np.float32)
+    scope = np.r_[10.0 * (means.mean(axis=0) - foreign), np.zeros(len(WORDS))].astype(np.float32)
     gate = ScopeGate(scope, 0.0, 0.5, means, np.eye(encoder.dim, dtype=np.float32), 1.3)
     return TopicRouter(encoder, classifier, gate, min_confidence, {"topic/accuracy": 0.5})

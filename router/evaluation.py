@@ -1,0 +1,149 @@
+"""How good a router is on prompts it has not seen: counts first, rates derived from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.classifier import Probabilities
+from router.decision import RoutingDecision
+from router.topic_router import TopicRouter
+
+NUM_BINS = 10
+_CALIBRATED_DRAWS = 200
+
+Counts = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RouterReport:
+    """What ``evaluate_router`` measured.
+
+    Attributes:
+        topics: in the order of the rows below.
+        confusion: int64 [topic of the prompt, most probable topic], whatever the gate says.
+        reasons: for each topic and ``out_of_scope`` (foreign prompts), how many decisions had each reason.
+        num_right: topic prompts that got their own topic's draft.
+        num_wrong: topic prompts that got another topic's draft.
+        ece: expected calibration error of the most probable topic, ten bins of equal mass, topic prompts only.
+        ece_if_calibrated: what a perfectly calibrated router would show on as many prompts.
+        brier: mean squared error of the topic probabilities, summed over topics.
+        auroc: probability that a topic prompt looks more in scope than a foreign one.
+    """
+
+    topics: tuple[str, ...]
+    confusion: Counts
+    reasons: dict[str, dict[str, int]]
+    num_right: int
+    num_wrong: int
+    ece: float
+    ece_if_calibrated: float
+    brier: float
+    auroc: float
+
+    @property
+    def num_in_topic(self) -> int:
+        """Topic prompts measured."""
+        return int(self.confusion.sum())
+
+    @property
+    def num_foreign(self) -> int:
+        """Foreign prompts measured."""
+        return sum(self.reasons["out_of_scope"].values())
+
+    @property
+    def topic_accuracy(self) -> float:
+        """Share of topic prompts whose most probable topic is theirs."""
+        return float(np.trace(self.confusion)) / max(self.num_in_topic, 1)
+
+    def in_topic_share(self, reason: str) -> float:
+        """Share of topic prompts decided with ``reason``."""
+        return sum(self.reasons[topic].get(reason, 0) for topic in self.topics) / max(self.num_in_topic, 1)
+
+    def foreign_share(self, reason: str) -> float:
+        """Share of foreign prompts decided with ``reason``."""
+        return self.reasons["out_of_scope"].get(reason, 0) / max(self.num_foreign, 1)
+
+    def figures(self) -> dict[str, float]:
+        """The figures under the names that the registry charts them by."""
+        return {
+            "topic/accuracy": self.topic_accuracy,
+            "topic/uncertain": self.in_topic_share("uncertain"),
+            "scope/topic_rejected": self.in_topic_share("out_of_scope"),
+            "scope/foreign_rejected": self.foreign_share("out_of_scope"),
+            "scope/auroc": self.auroc,
+            "calibration/ece": self.ece,
+            "calibration/ece_if_calibrated": self.ece_if_calibrated,
+            "calibration/brier": self.brier,
+            "prompts/topic": float(self.num_in_topic),
+            "prompts/foreign": float(self.num_foreign),
+        }
+
+
+def evaluate_router(
+    router: TopicRouter, prompts_by_topic: Mapping[str, Sequence[str]], foreign: Sequence[str]
+) -> RouterReport:
+    """Route every prompt and compare; topics that the router does not know are refused with a ``KeyError``."""
+    index = {topic: row for row, topic in enumerate(router.topics)}
+    truth = np.array([index[topic] for topic, prompts in prompts_by_topic.items() for _ in prompts], dtype=np.int64)
+    decisions = {topic: router.decide_many(prompts) for topic, prompts in prompts_by_topic.items()}
+    inside = [decision for made in decisions.values() for decision in made]
+    outside = router.decide_many(foreign)
+    probabilities = _probabilities(inside, router.topics)
+    chosen = probabilities.argmax(axis=1)
+    confusion = np.zeros((len(index), len(index)), dtype=np.int64)
+    np.add.at(confusion, (truth, chosen), 1)
+    routed = np.array([index.get(decision.topic or "", -1) for decision in inside], dtype=np.int64)
+    reasons = {topic: _reasons(decisions.get(topic, [])) for topic in router.topics}
+    sure = probabilities.max(axis=1)
+    return RouterReport(
+        topics=router.topics,
+        confusion=confusion,
+        reasons={**reasons, "out_of_scope": _reasons(outside)},
+        num_right=int((routed == truth).sum()),
+        num_wrong=int(((routed != truth) & (routed >= 0)).sum()),
+        ece=expected_calibration_error(sure, chosen == truth),
+        ece_if_calibrated=calibrated_error(sure),
+        brier=float(((probabilities - np.eye(len(index))[truth]) ** 2).sum(axis=1).mean()),
+        auroc=auroc([decision.in_scope for decision in inside], [decision.in_scope for decision in outside]),
+    )
+
+
+def expected_calibration_error(confidences: Probabilities, right: Flags) -> float:
+    """Mean gap between confidence and accuracy over ten bins holding equally many of [n] confidences."""
+    order = np.argsort(confidences, kind="stable")
+    gaps = [
+        abs(float(confidences[part].mean()) - float(right[part].mean())) * len(part)
+        for part in np.array_split(order, NUM_BINS)
+        if len(part)
+    ]
+    return sum(gaps) / max(len(confidences), 1)
+
+
+def calibrated_error(confidences: Probabilities) -> float:
+    """The calibration error expected of confidences that are exactly right, from sampling alone."""
+    generator = np.random.default_rng(0)
+    draws = [
+        expected_calibration_error(confidences, generator.random(len(confidences)) < confidences)
+        for _ in range(_CALIBRATED_DRAWS)
+    ]
+    return float(np.mean(draws))
+
+
+def auroc(higher: Sequence[float], lower: Sequence[float]) -> float:
+    """Probability that a random member of ``higher`` exceeds one of ``lower``, ties counting half."""
+    low = np.sort(np.asarray(lower, dtype=np.float64))
+    below = np.searchsorted(low, higher, side="left") + np.searchsorted(low, higher, side="right")
+    return float(below.mean() / 2.0 / len(low))
+
+
+def _probabilities(decisions: Sequence[RoutingDecision], topics: tuple[str, ...]) -> Probabilities:
+    rows = [dict(decision.alternatives) for decision in decisions]
+    return np.array([[row[topic] for topic in topics] for row in rows], dtype=np.float64).reshape(-1, len(topics))
+
+
+def _reasons(decisions: Sequence[RoutingDecision]) -> dict[str, int]:
+    reasons = [decision.reason for decision in decisions]
+    return {reason: reasons.count(reason) for reason in ("topic", "out_of_scope", "uncertain")}
