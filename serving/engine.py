@@ -67,7 +67,11 @@ class Engine:
         else:
             self._undecided.add(job.request_id)
             self._router.submit(job.request_id, job.query)
-            self._loop.assign(job.request_id, LOOKUP if LOOKUP in self._pool else None)
+            if self._router.ready:  # a few steps until it answers
+                first = LOOKUP if LOOKUP in self._pool else None
+                self._route(job.request_id, first, None, None, "undecided")
+            else:
+                self._route(job.request_id, self._pool.select(GENERAL), None, None, "router starting")
 
     def cancel(self, request_id: str) -> bool:
         """Free whatever a request holds; False if it is not here."""

@@ -36,8 +36,16 @@ _PARENT_CHECK_SECONDS = 0.5
 _SETUP_CHECK_SECONDS = 0.05
 
 
-def serve(deployment: Deployment, host: str | None = None, port: int | None = None) -> None:
+def serve(
+    deployment: Deployment,
+    host: str | None = None,
+    port: int | None = None,
+    announce: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until SIGTERM or Ctrl-C; running requests are finished first.
+
+    Args:
+        announce: called in the HTTP process when it begins to listen.
 
     Raises:
         PolydraftError: the deployment cannot be served; nothing is left running.
@@ -49,7 +57,7 @@ def serve(deployment: Deployment, host: str | None = None, port: int | None = No
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     keys = _read_keys(deployment)
     plan = make_plan(deployment)
-    server = PolydraftServer(deployment, plan, keys)
+    server = PolydraftServer(deployment, plan, keys, announce)
     _end_on_sigterm()
     try:
         server.run(host=host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")
@@ -96,10 +104,11 @@ class PolydraftServer(ls.LitServer):
         deployment: Deployment,
         plan: Plan,
         api_keys: tuple[bytes, ...] = (),
+        announce: Callable[[], None] = lambda: None,
         build: Callable[[Plan], Engine] = build_engine,
     ):
         self._plan, self._api_keys = plan, api_keys
-        self._model_name = deployment.model_name
+        self._model_name, self._announce = deployment.model_name, announce
         self._serving = deployment.serving
         context = multiprocessing.get_context("spawn")
         cancellations, self._control = context.Pipe(duplex=False)
@@ -127,8 +136,11 @@ class PolydraftServer(ls.LitServer):
         )
         self._spec.desk.dispatcher = dispatcher
         main = os.getppid()
+        # Ctrl-C reaches the whole group: the main process answers it, by ending this one gracefully.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         async with super().lifespan(app):
             tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with(main))]
+            self._announce()
             try:
                 yield
             finally:

@@ -55,6 +55,14 @@ class TestEnding:
             assert running.wait_gone() == {}
             assert running.log.read_text() == ""
 
+    def test_ctrl_c_is_quiet(self, deployment: Deployment, tmp_path: Path) -> None:
+        """It reaches every process of the group at once."""
+        with server(deployment, tmp_path) as running:
+            os.killpg(running.process.pid, signal.SIGINT)
+            assert running.process.wait(30) == 0
+            assert running.wait_gone() == {}
+            assert running.log.read_text() == ""
+
     def test_a_killed_main_process_leaves_nothing_behind(self, deployment: Deployment, tmp_path: Path) -> None:
         """The others notice that it is gone."""
         with server(deployment, tmp_path) as running:

@@ -75,12 +75,23 @@ class TestEngine:
         made.admit(job())
         first = heard(made.advance())
         assert first.outputs
-        assert (first.routings, loop.requests[0].drafter) == ({}, "lookup")
+        assert (first.routings["a"].reason, loop.requests[0].drafter) == ("undecided", "lookup")
         router.decisions.append(("a", RoutingDecision("sql", "sql", 0.98765, "topic")))
         routing = heard(made.advance()).routings["a"]
         assert (routing.topic, routing.draft, routing.confidence, routing.reason) == ("sql", "sql@v1", 0.9877, "topic")
         assert loop.requests[0].drafter == "sql"
         assert router.asked == [("a", "how many")]
+
+    def test_while_the_router_loads_the_general_draft_serves(self) -> None:
+        """A decision that comes in time still counts."""
+        router = FakeRouter(ready=False)
+        made, loop = engine(router)
+        made.admit(job())
+        message = heard(made.advance())
+        assert (message.routings["a"].reason, message.status.router) == ("router starting", "starting")
+        assert loop.requests[0].drafter == "general"
+        router.decisions.append(("a", RoutingDecision("sql", "sql", 0.9, "topic")))
+        assert heard(made.advance()).routings["a"].draft == "sql@v1"
 
     def test_a_named_draft_is_not_routed(self) -> None:
         """The client knows best."""
