@@ -62,10 +62,12 @@ class TorchModel:
         if not rows:
             return torch.empty(0, self.config.vocab_size)
         weights, eps = self._weights, self.config.rms_norm_eps
+        positions = torch.tensor([len(row.visible) - 1 for row in rows])
+        angles = self._cosines[positions, None], self._sines[positions, None]
         hidden = weights.embedding[torch.tensor([row.token_id for row in rows])]  # [rows, hidden]
         for index, layer in enumerate(weights.layers):
             qkv = layer.qkv(_rms_norm(hidden, layer.input_norm, eps))
-            hidden = hidden + layer.out(self._attention(index, layer, rows, qkv))
+            hidden = hidden + layer.out(self._attention(index, layer, rows, qkv, angles))
             gates, ups = layer.gate_up(_rms_norm(hidden, layer.post_norm, eps)).chunk(2, dim=-1)
             hidden = hidden + layer.down(_by_row(functional.silu, gates) * ups)
         wanted = hidden[[index for index, row in enumerate(rows) if row.wanted]]
@@ -73,26 +75,25 @@ class TorchModel:
             return torch.empty(0, self.config.vocab_size)
         return weights.head(_rms_norm(wanted, weights.final_norm, eps)).float()
 
-    def _attention(self, index: int, layer: "TorchLayer", rows: list["Row"], qkv: Tensor) -> Tensor:
+    def _attention(
+        self, index: int, layer: "TorchLayer", rows: list["Row"], qkv: Tensor, angles: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """Write keys and values of all rows, then let each row attend. ``qkv`` [rows, width] -> [rows, heads * dim]."""
         config, eps = self.config, self.config.rms_norm_eps
         sizes = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
         queries, keys, values = torch.split(qkv.view(len(rows), -1, config.head_dim), sizes, dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
             queries, keys = _rms_norm(queries, layer.query_norm, eps), _rms_norm(keys, layer.key_norm, eps)
-        positions = torch.tensor([row.position for row in rows])
-        cosines, sines = self._cosines[positions, None], self._sines[positions, None]
-        queries, keys = _rotate(queries, cosines, sines), _rotate(keys, cosines, sines)
-        for row, key, value in zip(rows, keys, values, strict=True):
-            self.cache.keys[index, row.slot, :, row.index] = key
-            self.cache.values[index, row.slot, :, row.index] = value
+        queries, keys = _rotate(queries, *angles), _rotate(keys, *angles)
+        slots, places = [row.slot for row in rows], [row.index for row in rows]
+        self.cache.keys[index, slots, :, places] = keys
+        self.cache.values[index, slots, :, places] = values
         return torch.stack([self._attend(index, row, query) for row, query in zip(rows, queries, strict=True)])
 
     def _attend(self, index: int, row: "Row", query: Tensor) -> Tensor:
         """One row over the keys it sees, gathered in position order: a tree's row and a chain's are the same call."""
-        visible = torch.tensor(row.visible)
-        keys = self.cache.keys[index, row.slot].index_select(1, visible)
-        values = self.cache.values[index, row.slot].index_select(1, visible)
+        keys = self.cache.keys[index, row.slot].index_select(1, row.visible)
+        values = self.cache.values[index, row.slot].index_select(1, row.visible)
         query = query.clone()[None, :, None]  # [1, heads, 1, dim]; cloned for the same alignment in every pass
         return functional.scaled_dot_product_attention(query, keys[None], values[None], enable_gqa=True).flatten()
 
@@ -104,12 +105,8 @@ class Row:
     token_id: int
     slot: int
     index: int
-    visible: list[int]
+    visible: Tensor
     wanted: bool
-
-    @property
-    def position(self) -> int:
-        return len(self.visible) - 1
 
 
 def _rows(span: Span, cached: int) -> Iterator[Row]:
@@ -117,7 +114,7 @@ def _rows(span: Span, cached: int) -> Iterator[Row]:
     for row, token_id in enumerate(span.token_ids):
         parent = row - 1 if span.parents is None else span.parents[row]
         visible.append([*(range(cached) if parent < 0 else visible[parent]), cached + row])
-        yield Row(token_id, span.slot, cached + row, visible[row], row >= span.logits_from)
+        yield Row(token_id, span.slot, cached + row, torch.tensor(visible[row]), row >= span.logits_from)
 
 
 class Linear:
@@ -187,8 +184,7 @@ def _by_row(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
-    mean = _by_row(lambda row: row.square().mean(-1, keepdim=True), x)
-    return scale * (x * torch.rsqrt(mean + eps))
+    return _by_row(lambda row: functional.rms_norm(row, scale.shape, scale, eps), x)
 
 
 def _rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
