@@ -5,6 +5,7 @@
     PolydraftError(ValueError)
     ├── ConfigError            a configuration file or command line cannot be used        exit 2
     ├── CheckpointError        a model folder is missing, damaged or of an unknown family exit 2
+    ├── KernelError            the native kernel cannot be built or loaded here           exit 2
     ├── IncompatibleDraft      a draft was made for another target or tokenizer           exit 2
     ├── CorpusError            training text is missing or malformed                      exit 2
     ├── RouterError            a router file cannot be used                               exit 2
@@ -43,6 +44,10 @@ class ConfigError(PolydraftError):
 
 class CheckpointError(PolydraftError):
     """A model folder is missing, damaged, or of a family that the runtime does not know."""
+
+
+class KernelError(PolydraftError):
+    """The native kernel cannot be built or loaded on this machine."""
 
 
 class IncompatibleDraft(PolydraftError):

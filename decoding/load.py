@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
+from configs.errors import KernelError
 from decoding.model import LanguageModel
-from decoding.native.build import KernelError
 from decoding.native_model import NativeModel
 from decoding.torch_model import TorchModel
 

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from configs.errors import PolydraftError
+from configs.errors import KernelError
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 HEADER = Path(__file__).with_name("vector.h")
@@ -24,10 +24,6 @@ HEADER = Path(__file__).with_name("vector.h")
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-w")
 COMPILERS = ("c++", "g++", "clang++")
 COMPILE_TIMEOUT = 300.0  # seconds
-
-
-class KernelError(PolydraftError):
-    """The native kernel cannot be built or loaded on this machine."""
 
 
 @functools.cache

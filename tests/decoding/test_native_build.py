@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.errors import KernelError
 from decoding.load import load_model
 from decoding.native import build as native_build
-from decoding.native.build import KernelError, build, cache_folder, find_compiler, load_kernel
+from decoding.native.build import build, cache_folder, find_compiler, load_kernel
 from decoding.native_model import NativeModel
 from decoding.span import Span
 from decoding.torch_model import TorchModel
