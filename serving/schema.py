@@ -153,10 +153,20 @@ def parse(kind: type[R], body: bytes) -> R:
         raise RequestError(f"the body is not JSON ({error})") from None
     if not isinstance(document, dict):
         raise RequestError("the body is not a JSON object")
+    if b"\\ud" in body.lower() and not _is_text(document):
+        raise RequestError("the body is not Unicode text: it holds half a surrogate pair")
     try:
         return kind.model_validate(document)
     except ValidationError as error:
         raise _refusal(error.errors()[0]) from None
+
+
+def _is_text(document: dict[str, Any]) -> bool:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refusal(detail: ErrorDetails) -> RequestError:

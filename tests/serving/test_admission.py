@@ -33,6 +33,10 @@ class TestAdmission:
         assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (1.0, 1.0, 0, 16)
         assert sampling.stop_token_ids == {0}
 
+    def test_a_temperature_too_small_to_divide_by_is_greedy(self, admission: Admission) -> None:
+        """Otherwise one request's overflow would fail the step of all."""
+        assert completion(admission, temperature=1e-40).sampling.is_greedy
+
     def test_without_a_seed_answers_differ(self, admission: Admission) -> None:
         """Each request draws its own."""
         assert completion(admission).sampling.seed != completion(admission).sampling.seed

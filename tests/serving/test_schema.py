@@ -1,13 +1,21 @@
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.errors import RequestError
 from serving.schema import ChatRequest, CompletionRequest, parse
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "m", "prompt": "hi"}
+
+KEYS = [*ChatRequest.model_fields, "prompt", "tools", "logprobs", "logit_bias", "zzz"]
+WORDS = st.text(alphabet="ab1 ", max_size=3)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | WORDS
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3))
 
 
 def body(document: Any) -> bytes:
@@ -72,6 +80,19 @@ class TestParse:
         """Not a server error, whatever arrives."""
         with pytest.raises(RequestError, match="not"):
             parse(ChatRequest, text)
+
+    def test_half_a_character_is_refused(self) -> None:
+        """JSON can write it; no tokenizer and no reply can."""
+        with pytest.raises(RequestError, match="surrogate"):
+            parse(CompletionRequest, b'{"model": "m", "prompt": "a\\uD800"}')
+        assert parse(CompletionRequest, b'{"model": "m", "prompt": "\\ud83d\\ude00"}').prompt == "\N{GRINNING FACE}"
+
+    @given(document=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6))
+    def test_whatever_arrives_is_parsed_or_refused(self, document: dict[str, Any]) -> None:
+        """There is no third way: anything else would be a server error."""
+        for kind, base in ((ChatRequest, CHAT), (CompletionRequest, TEXT)):
+            with contextlib.suppress(RequestError):
+                parse(kind, body({**base, **document}))
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity"])
     def test_numbers_that_are_none_are_refused(self, number: str) -> None:
