@@ -148,6 +148,31 @@ def bench_topics(
         table(*report.rows())
 
 
+@bench_app.command("load")
+def bench_load(
+    prompts: Prompts = None,
+    concurrency: Annotated[str, typer.Option(help="Clients at once, separated by commas.")] = "1,8",
+    requests: Annotated[int, typer.Option(help="Requests a round.")] = 16,
+    tokens: Annotated[int, typer.Option(help="New tokens a request, at most.")] = 96,
+    repeats: Annotated[int, typer.Option(help="Rounds, plain and routed in turn.")] = 3,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Many clients of a real server at once: tokens a second, first token, gaps; plain against routed."""
+    from benchmarks.load import run_load
+
+    try:
+        clients = sorted({int(number) for number in concurrency.split(",")})
+    except ValueError:
+        raise ConfigError(f"--concurrency {concurrency} is no list of numbers", do="--concurrency 1,2,4,8") from None
+    report = run_load(config, prompts, clients, requests, tokens, repeats)
+    if as_json or output:
+        emit(report.document(), output)
+    if not as_json:
+        table(*report.rows())
+
+
 @registry_app.command("list")
 def registry_list(config: ConfigFile = None, as_json: AsJson = False, output: Output = None) -> None:
     """Every draft of the deployment: its champion, its figures, where it came from."""
