@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until stopped; 2 and one message on stderr if that cannot be."""
+    """Serve until stopped; 2 and one message on stderr if that cannot be; 130 if interrupted while loading."""
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve a deployment.")
     parser.add_argument("config")
     parser.add_argument("--host")
@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PolydraftError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:  # before it was ready; afterwards it is the ordinary end
+        return 130
     return 0
 
 

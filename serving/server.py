@@ -159,9 +159,10 @@ class PolydraftServer(ls.LitServer):
         process = self.inference_workers[0]
         self._managers = [child.pid for child in multiprocessing.active_children() if child.pid != process.pid]
         while "ready" not in self.workers_setup_status.values():
+            is_alive = process.is_alive()  # asked first: the last words of a dying worker are in the pipe by then
             if self._problems.poll(_SETUP_CHECK_SECONDS):
                 raise self._problems.recv()
-            if not process.is_alive():
+            if not is_alive:
                 raise ServerError(f"the model process ended while loading (exit code {process.exitcode})")
 
     def _desk(self) -> Desk:
