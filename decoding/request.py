@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from decoding.randomness import Randomness
 
+GREEDY_BELOW = 1e-5  # logits over a smaller temperature overflow, and greedy is what they tend to
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -14,7 +16,7 @@ class SamplingParams:
         ValueError: a value outside its range.
     """
 
-    temperature: float = 0.0  # 0 is greedy
+    temperature: float = 0.0  # below GREEDY_BELOW it is greedy
     top_k: int = 0  # 0 keeps all
     top_p: float = 1.0
     seed: int = 0
@@ -33,7 +35,7 @@ class SamplingParams:
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < GREEDY_BELOW
 
 
 class FinishReason(StrEnum):

@@ -13,7 +13,6 @@ from serving.text import TextCodec
 from serving.wire import AUTO, NONE, Job
 
 _SEED_BITS = 63
-_GREEDY_BELOW = 1e-5  # logits over a smaller temperature overflow, and greedy is what they would tend to
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,8 @@ class Admission:
 
     def _sampling(self, request: GenerationRequest, max_tokens: int) -> SamplingParams:
         seed = secrets.randbits(_SEED_BITS) if request.seed is None else request.seed % (1 << _SEED_BITS)
-        temperature = 1.0 if request.temperature is None else request.temperature
         return SamplingParams(
-            temperature=0.0 if temperature < _GREEDY_BELOW else temperature,
+            temperature=1.0 if request.temperature is None else request.temperature,
             top_k=max(0, request.top_k or 0),
             top_p=1.0 if request.top_p is None else request.top_p,
             seed=seed,

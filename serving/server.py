@@ -140,6 +140,8 @@ class PolydraftServer(ls.LitServer):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         async with super().lifespan(app):
             tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with(main))]
+            for task in tasks:
+                task.add_done_callback(_end_after_failure)
             self._announce()
             try:
                 yield
@@ -198,6 +200,13 @@ async def _end_with(main: int) -> None:
     while os.getppid() == main:
         await asyncio.sleep(_PARENT_CHECK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_after_failure(task: asyncio.Task[None]) -> None:
+    """Without its deliveries the HTTP process is of no use: say why, and end gracefully."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("the server cannot go on", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _read_keys(deployment: Deployment) -> tuple[bytes, ...]:

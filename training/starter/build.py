@@ -38,11 +38,11 @@ class Size:
     draft_mlp: int = 384
     examples: int | None = None  # a topic; None is all
     max_length: int = 768
-    draft_epochs: float = 1.0  # of the general draft over the data, before it meets the target
+    draft_epochs: float = 0.5  # of the general draft over the data, before it meets the target
     answers: int = 1500  # a topic
     answer_tokens: int = 160
     general_epochs: float = 3.0
-    topic_epochs: float = 4.0
+    topic_epochs: float = 3.0
 
 
 QUICK = Size(
