@@ -25,6 +25,9 @@ from training.starter.tokenizer import train_tokenizer
 
 logger = logging.getLogger(__name__)
 
+# Tokens a batch of a draft: its logits, 4 bytes times the vocabulary each, must fit a last-level cache to be fast.
+SMALL_BATCH = 2048
+
 
 @dataclass(frozen=True)
 class Size:
@@ -38,10 +41,10 @@ class Size:
     draft_mlp: int = 384
     examples: int | None = None  # a topic; None is all
     max_length: int = 768
-    draft_epochs: float = 0.5  # of the general draft over the data, before it meets the target
-    answers: int = 1500  # a topic
+    draft_epochs: float = 0.2  # of the general draft over the data, before it meets the target
+    answers: int = 1200  # a topic
     answer_tokens: int = 160
-    general_epochs: float = 3.0
+    general_epochs: float = 2.5
     topic_epochs: float = 3.0
 
 
@@ -169,9 +172,9 @@ def _drafts(
     """The general draft, then a draft a topic from it; returns held-out acceptance by topic."""
     config = _config(size, size.draft_width, size.draft_mlp, layers=1, kv_heads=1)
     samples = encode(tokenizer, train, size.max_length)
-    plan = PretrainConfig(epochs=size.draft_epochs, tokens_per_batch=8192)
+    plan = PretrainConfig(epochs=size.draft_epochs, tokens_per_batch=SMALL_BATCH)
     general = pretrain(config, samples, {}, work / "draft", plan)
-    pooled = DistilConfig(epochs=size.general_epochs, learning_rate=2e-3)
+    pooled = DistilConfig(epochs=size.general_epochs, learning_rate=1.5e-3)
     everything = list(held_out.values())
     of_all = distil(general, list(answers.values()), everything, work / "drafts" / "general", pooled, target)
     save_float16(general, tokenizer, work / "ship" / "drafts" / "general")
@@ -180,7 +183,7 @@ def _drafts(
         draft = LlamaForCausalLM(config)
         draft.load_state_dict(general.state_dict())
         before = measure(general, [held_out[topic]])
-        plan_topic = DistilConfig(epochs=size.topic_epochs, learning_rate=1e-3)
+        plan_topic = DistilConfig(epochs=size.topic_epochs, learning_rate=7e-4)
         after = distil(draft, [answers[topic]], [held_out[topic]], work / "drafts" / topic, plan_topic, target)
         save_float16(draft, tokenizer, work / "ship" / "drafts" / topic)
         figures[topic] = {**after, "pooled_t0": before["alpha_t0"], "pooled_t1": before["alpha_t1"]}

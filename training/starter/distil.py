@@ -24,7 +24,7 @@ class DistilConfig:
 
     epochs: float
     learning_rate: float
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = 2048
     argmax_weight: float = 0.2  # share of the loss that greedy traffic alone cares for
     warmup_share: float = 0.05
     save_every: int = 200
