@@ -44,8 +44,8 @@ class Size:
     draft_epochs: float = 0.2  # of the general draft over the data, before it meets the target
     answers: int = 1200  # a topic
     answer_tokens: int = 160
-    general_epochs: float = 2.5
-    topic_epochs: float = 3.0
+    general_epochs: float = 2.0
+    topic_epochs: float = 2.5
 
 
 QUICK = Size(
