@@ -11,7 +11,8 @@ from benchmarks.prompts import Prompt, load_prompts
 from benchmarks.results import save_results
 from benchmarks.workbench import Workbench, machine, open_workbench, versions
 from configs.errors import ConfigError
-from decoding.costs import Costs, measure_costs
+from decoding.controller import StepCosts
+from decoding.costs import measure_costs
 from decoding.model import LanguageModel
 from decoding.request import Request, SamplingParams
 from drafts.model_drafter import ModelDrafter
@@ -30,6 +31,7 @@ class Cell:
     drafts: int = 0
     draft_tokens: int = 0
     accepted: int = 0
+    rejected: int = 0
     accepted_per_pos: list[int] = field(default_factory=list)
     differing: int = 0
     prompts: int = 0
@@ -44,6 +46,7 @@ class Cell:
         self.drafts += counts.num_drafts
         self.draft_tokens += counts.num_draft_tokens
         self.accepted += counts.num_accepted_tokens
+        self.rejected += counts.num_rejected_drafts
         self.differing += request.generated != reference
         per_pos = counts.num_accepted_tokens_per_pos
         self.accepted_per_pos.extend([0] * (len(per_pos) - len(self.accepted_per_pos)))
@@ -58,10 +61,19 @@ class Cell:
     def mean_acceptance_length(self) -> float | None:
         return 1 + self.accepted / self.drafts if self.drafts else None
 
-    def alpha(self, length: int) -> float | None:
-        """Share of accepted tokens among those whose position was reached, for chains of ``length``."""
-        reached = self.drafts + sum(self.accepted_per_pos[: length - 1])
+    @property
+    def alpha(self) -> float | None:
+        """Share of accepted tokens among those whose position was reached."""
+        reached = self.accepted + self.rejected
         return self.accepted / reached if reached else None
+
+    def predicted_speedup(self, costs: StepCosts, draft_step: float) -> float:
+        """Tokens over the cost of their target runs and draft steps, in target runs over one row."""
+        if not self.drafts:
+            return self.tokens_per_run
+        width = 1 + round(self.draft_tokens / self.drafts)
+        speculative = self.drafts * costs.target_run(width) + self.draft_tokens * draft_step
+        return self.tokens / (self.target_runs - self.drafts + speculative)
 
 
 @dataclass
@@ -69,8 +81,8 @@ class TopicsReport:
     """Everything that `polydraft bench topics` found."""
 
     command: str
-    num_draft_tokens: int
-    costs: Costs
+    target_ms: float
+    costs: StepCosts
     cells: dict[tuple[str, str], Cell]
     shares: dict[str, float]
 
@@ -81,17 +93,14 @@ class TopicsReport:
             "command": self.command,
             "machine": machine(),
             "versions": versions(),
-            "num_draft_tokens": self.num_draft_tokens,
-            "target_ms": self.costs.target_ms,
+            "target_ms": self.target_ms,
+            "w": {str(rows): cost for rows, cost in self.costs.target.items()},
             "step_shares": self.shares,
             "rows": rows,
         }
 
     def _row(self, topic: str, method: str, cell: Cell) -> dict[str, Any]:
-        length = self.num_draft_tokens
-        cost = 0.0 if method == "lookup" else self.costs.draft_step
-        speculative = cell.drafts / max(1, cell.target_runs)
-        run_cost = 1 + speculative * (self.costs.widths[length + 1] - 1 + cost * length)
+        cost = 0.0 if method == "lookup" else self.costs.draft_step(1)
         return {
             "topic": topic,
             "method": method,
@@ -100,11 +109,11 @@ class TopicsReport:
             "tokens": cell.tokens,
             "mean_acceptance_length": cell.mean_acceptance_length,
             "tokens_per_target_run": cell.tokens_per_run,
-            "alpha": cell.alpha(length),
+            "alpha": cell.alpha,
             "acceptance_by_position": [accepted / max(1, cell.drafts) for accepted in cell.accepted_per_pos],
             "c": cost if method != "plain" else None,
-            "w": self.costs.widths[length + 1],
-            "predicted_speedup": cell.tokens_per_run / run_cost,
+            "w": self.costs.target_run(5),
+            "predicted_speedup": cell.predicted_speedup(self.costs, cost),
             "speedup": median(cell.speedups),
             "speedup_min": min(cell.speedups),
             "speedup_max": max(cell.speedups),
@@ -114,7 +123,7 @@ class TopicsReport:
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """For people: a line a topic and method."""
         header = ["topic", "method", "prompts", "tokens", "accept", "tokens/run", "alpha", "by position", "c"]
-        header += [f"w({self.num_draft_tokens + 1})", "expected", "measured", "same"]
+        header += ["w(5)", "expected", "measured", "same"]
         return header, [self._line(row) for row in self.document()["rows"]]
 
     def _line(self, row: dict[str, Any]) -> list[str]:
@@ -151,8 +160,7 @@ def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens:
         raise ConfigError(f"{per_topic} prompts a topic cannot make {repeats} blocks", do="pass a larger --per-topic")
     bench = open_workbench(config)
     prompts = load_prompts(source, per_topic)
-    length = bench.plan.num_draft_tokens
-    costs = measure_costs(bench.target, _draft_model(bench), [length + 1])
+    costs, target_ms = measure_costs(bench.target, _draft_model(bench))
     cells: dict[tuple[str, str], Cell] = {}
     _warm_up(bench, prompts[0])
     with Progress(transient=True) as progress:
@@ -171,7 +179,7 @@ def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens:
         "other": times.other / times.total,
     }
     command = f"polydraft bench topics --per-topic {per_topic} --tokens {tokens} --repeats {repeats}"
-    return TopicsReport(command, length, costs, dict(sorted(cells.items(), key=_order)), shares)
+    return TopicsReport(command, target_ms, costs, dict(sorted(cells.items(), key=_order)), shares)
 
 
 def _measure(

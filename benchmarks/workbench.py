@@ -11,6 +11,7 @@ from time import perf_counter
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from decoding.controller import LengthController
 from decoding.load import load_model
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
@@ -20,6 +21,7 @@ from drafts.pool import GENERAL, DraftPool
 from router.encoder import load_encoder
 from router.topic_router import TopicRouter
 from serving.config import deployment_of
+from serving.engine import lengths_for
 from serving.plan import Plan, make_plan
 
 
@@ -40,6 +42,7 @@ class Workbench:
     target: LanguageModel
     pool: DraftPool
     router: TopicRouter | None
+    lengths: int | LengthController
     times: StepTimes
 
     def encode(self, text: str) -> list[int]:
@@ -57,10 +60,9 @@ class Workbench:
         name = self.pool.select(drafter) if drafter is not None else None
         return Request(str(number), list(prompt), sampling, SeededRandomness(sampling.seed), drafter=name)
 
-    def decode(self, requests: Sequence[Request], num_draft_tokens: int | None = None) -> float:
+    def decode(self, requests: Sequence[Request]) -> float:
         """Decode requests together to their end; seconds."""
-        length = self.plan.num_draft_tokens if num_draft_tokens is None else num_draft_tokens
-        loop = StepLoop(self.target, self.pool, num_draft_tokens=length)
+        loop = StepLoop(self.target, self.pool, self.lengths)
         loop.times = self.times
         began = perf_counter()
         loop.run(requests)
@@ -75,12 +77,15 @@ def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
     router = None
     if with_router and plan.router is not None:
         router = TopicRouter.load(plan.router, load_encoder(plan.embedding, plan.router_max_tokens))
+    target = load(plan.target)
+    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes)
     return Workbench(
         plan=plan,
         tokenizer=AutoTokenizer.from_pretrained(plan.target),
-        target=load(plan.target),
-        pool=DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes),
+        target=target,
+        pool=pool,
         router=router,
+        lengths=lengths_for(plan, target, pool),
         times=StepTimes(),
     )
 

@@ -1,61 +1,59 @@
-"""What a draft step and a wider target run cost on this machine, relative to a target run over one token."""
+"""What a draft step and a wider target run cost on this machine, relative to a target run over one row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
+from decoding.controller import StepCosts
 from decoding.model import LanguageModel
 from decoding.span import Span
 
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """Cost ratios at batch 1.
-
-    Attributes:
-        target_ms: one target run over one token, milliseconds.
-        draft_step: c, one draft step over one target run.
-        widths: w(n), a target run over n tokens over a run over one.
-    """
-
-    target_ms: float
-    draft_step: float
-    widths: dict[int, float]
-
-    def predicted_speedup(self, tokens_per_run: float, num_draft_tokens: int) -> float:
-        """Tokens a speculative run over its cost: E / (w(k + 1) + c k)."""
-        return tokens_per_run / (self.widths[num_draft_tokens + 1] + self.draft_step * num_draft_tokens)
+ROWS = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48)
+_DRAFT_STEPS = 4  # in a row: only the first finds the draft's weights outside the nearest cache, as in the loop
 
 
 def measure_costs(
-    target: LanguageModel, draft: LanguageModel, widths: Sequence[int], context: int = 128, repeats: int = 30
-) -> Costs:
+    target: LanguageModel, draft: LanguageModel, rows: Sequence[int] = ROWS, context: int = 128, repeats: int = 9
+) -> tuple[StepCosts, float]:
     """Measure by interleaved repeats behind ``context`` cached tokens; medians, so a busy moment does little.
 
-    The models' caches need a free slot each; what is written there is dropped again.
+    The models' caches need a free slot each, and the draft's as many as it is measured for; what is written
+    there is dropped again.
+
+    Returns:
+        The costs, and the milliseconds of one target run over one row, which they are relative to.
     """
-    probes: dict[tuple[str, int], list[float]] = {("draft", 1): [], **{("target", n): [] for n in (1, *widths)}}
-    models = {"target": target, "draft": draft}
-    slots = {name: _filled_slot(model, context) for name, model in models.items()}
+    most = draft.cache.num_free
+    batches = (1, 2) if most < 8 else (1, 8)
+    slot, slots = _filled_slots(target, context, 1), _filled_slots(draft, context, batches[1])
+    target_seconds: dict[int, list[float]] = {n: [] for n in rows}
+    draft_seconds: dict[int, list[float]] = {n: [] for n in batches}
     for _ in range(repeats):
-        for (name, rows), seconds in probes.items():
+        for n, seconds in target_seconds.items():
             began = perf_counter()
-            models[name].forward([Span(slots[name], [1] * rows)])
+            target.forward([Span(slot[0], [1] * n)])
             seconds.append(perf_counter() - began)
-    for name, model in models.items():
-        model.cache.release(slots[name])
-    one = median(probes["target", 1])
-    return Costs(
-        target_ms=one * 1e3,
-        draft_step=median(probes["draft", 1]) / one,
-        widths={n: median(probes["target", n]) / one for n in (1, *widths)},
+        for n, seconds in draft_seconds.items():
+            target.forward([Span(slot[0], [1])])
+            began = perf_counter()
+            for _ in range(_DRAFT_STEPS):
+                draft.forward([Span(each, [1]) for each in slots[:n]]).argmax(dim=-1).tolist()
+            seconds.append((perf_counter() - began) / _DRAFT_STEPS)
+    for model, taken in ((target, slot), (draft, slots)):
+        for each in taken:
+            model.cache.release(each)
+    one = median(target_seconds[1])
+    costs = StepCosts(
+        target={n: median(seconds) / one for n, seconds in target_seconds.items()},
+        draft={n: median(seconds) / one for n, seconds in draft_seconds.items()},
     )
+    return costs, one * 1e3
 
 
-def _filled_slot(model: LanguageModel, context: int) -> int:
-    slot = model.cache.allocate()
-    rows = min(context, model.cache.max_length // 2)
-    model.forward([Span(slot, [1] * rows, logits_from=rows)])
-    model.cache.commit(slot, range(rows))
-    return slot
+def _filled_slots(model: LanguageModel, context: int, count: int) -> list[int]:
+    slots = [model.cache.allocate() for _ in range(count)]
+    length = min(context, model.cache.max_length // 2)
+    for slot in slots:
+        model.forward([Span(slot, [1] * length, logits_from=length)])
+        model.cache.commit(slot, range(length))
+    return slots

@@ -64,6 +64,7 @@ class SpeculationCounts:
 
     num_target_runs: int = 0
     num_drafts: int = 0  # target runs that verified a proposal
+    num_rejected_drafts: int = 0  # of these, those that refused a token
     num_draft_tokens: int = 0
     num_accepted_tokens: int = 0
     num_accepted_tokens_per_pos: list[int] = field(default_factory=list)
@@ -75,6 +76,12 @@ class SpeculationCounts:
         return 1 + self.num_accepted_tokens / self.num_drafts if self.num_drafts else None
 
     @property
+    def alpha(self) -> float | None:
+        """Share of accepted tokens among those whose position was reached."""
+        reached = self.num_accepted_tokens + self.num_rejected_drafts
+        return self.num_accepted_tokens / reached if reached else None
+
+    @property
     def draft_acceptance_rate(self) -> float | None:
         """Accepted / drafted tokens; not alpha."""
         return self.num_accepted_tokens / self.num_draft_tokens if self.num_draft_tokens else None
@@ -83,6 +90,29 @@ class SpeculationCounts:
     def tokens_per_target_run(self) -> float:
         """Generated tokens over all target runs."""
         return self.num_generated_tokens / max(1, self.num_target_runs)
+
+
+@dataclass(slots=True)
+class AcceptanceEstimate:
+    """A running estimate of alpha for one request and its present drafter.
+
+    Old evidence fades, since text changes its character; the start is worth a few tokens of evidence.
+    """
+
+    accepted: float = 2.6
+    reached: float = 4.0
+    steps_without: int = 0
+
+    @property
+    def alpha(self) -> float:
+        """Chance that a proposed token is accepted, given that its position was reached."""
+        return self.accepted / self.reached
+
+    def add(self, accepted: int, was_rejected: bool) -> None:
+        """One verified proposal: tokens accepted, and whether one was refused after them."""
+        fade = 0.9
+        self.accepted = fade * self.accepted + accepted
+        self.reached = fade * self.reached + accepted + was_rejected
 
 
 @dataclass(slots=True)
@@ -101,6 +131,7 @@ class Request:
     num_draft_tokens: int | None = None
     token_ids: list[int] = field(init=False)
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
+    acceptance: AcceptanceEstimate = field(default_factory=AcceptanceEstimate)
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)

@@ -12,10 +12,11 @@ from time import perf_counter
 
 from torch import Tensor
 
+from decoding.controller import LengthController
 from decoding.drafter import Drafter
 from decoding.model import LanguageModel
 from decoding.proposal import EMPTY, Proposal
-from decoding.request import FinishReason, Origin, Request, StepOutput
+from decoding.request import AcceptanceEstimate, FinishReason, Origin, Request, StepOutput
 from decoding.sampling import probabilities
 from decoding.span import Span
 from decoding.verification import VerificationResult, verify_greedy, verify_match, verify_rejection
@@ -59,7 +60,7 @@ class StepLoop:
     Args:
         target: its cache has a slot for every request that may run at once.
         drafters: by the names that requests carry; looked up anew at each step, so entries may come and go.
-        num_draft_tokens: proposal length for requests that leave it open.
+        num_draft_tokens: proposal length for requests that leave it open; a controller picks it step by step.
         max_rows: most prompt rows in one forward, so that a long prompt delays its batch mates little.
     """
 
@@ -67,7 +68,7 @@ class StepLoop:
         self,
         target: LanguageModel,
         drafters: Mapping[str, Drafter],
-        num_draft_tokens: int = 4,
+        num_draft_tokens: int | LengthController = 4,
         max_rows: int = 256,
     ):
         self.target = target
@@ -110,6 +111,7 @@ class StepLoop:
             if request.request_id == request_id and request.drafter != drafter:
                 self._release_drafter(request)
                 request.drafter = drafter
+                request.acceptance = AcceptanceEstimate()
 
     def cancel(self, request_id: str) -> bool:
         """Drop a request and free its slot at once; False if it is not here."""
@@ -165,20 +167,29 @@ class StepLoop:
         return turns
 
     def _propose(self, turns: list[_Turn]) -> None:
-        groups: dict[str, list[_Turn]] = {}
-        for turn in turns:
-            name = turn.request.drafter or ""
-            if len(turn.pending) == 1 and name in self.drafters and turn.request.num_remaining > 1:
-                groups.setdefault(name, []).append(turn)
+        ready = [turn for turn in turns if len(turn.pending) == 1 and (turn.request.drafter or "") in self.drafters]
+        groups: dict[str, list[tuple[_Turn, int]]] = {}
+        for turn, length in zip(ready, self._lengths(ready, turns), strict=True):
+            if length:
+                groups.setdefault(turn.request.drafter or "", []).append((turn, length))
         for name, group in groups.items():
-            requests = [turn.request for turn in group]
-            proposals = self.drafters[name].propose(requests, [self._length(request) for request in requests])
-            for turn, proposal in zip(group, proposals, strict=True):
+            lengths = [length for _, length in group]
+            proposals = self.drafters[name].propose([turn.request for turn, _ in group], lengths)
+            for (turn, _), proposal in zip(group, proposals, strict=True):
                 turn.proposal = proposal
 
-    def _length(self, request: Request) -> int:
-        wanted = self.num_draft_tokens if request.num_draft_tokens is None else request.num_draft_tokens
-        return min(wanted, request.num_remaining - 1)  # the target adds one token of its own
+    def _lengths(self, turns: list[_Turn], step: list[_Turn]) -> list[int]:
+        limits = [turn.request.num_remaining - 1 for turn in turns]  # the target adds one token of its own
+        asked = [turn.request.num_draft_tokens for turn in turns]
+        if isinstance(self.num_draft_tokens, int):
+            picked = [self.num_draft_tokens] * len(turns)
+        else:
+            is_free = [self.drafters[turn.request.drafter or ""].origin is Origin.LOOKUP for turn in turns]
+            requests = [turn.request for turn in turns]
+            rows, emitting = sum(len(turn.pending) for turn in step), sum(turn.is_complete for turn in step)
+            picked = self.num_draft_tokens.lengths(requests, limits, is_free, rows, emitting) if requests else []
+        wanted = [auto if length is None else length for auto, length in zip(picked, asked, strict=True)]
+        return [min(pair) for pair in zip(wanted, limits, strict=True)]
 
     def _verify(self, turns: list[_Turn], logits: Tensor) -> list[StepOutput]:
         outputs: list[StepOutput] = []
@@ -200,8 +211,11 @@ class StepLoop:
             assert request.drafter is not None
             drafter = self.drafters[request.drafter]
             drafter.commit(request, len(result.path))
+            was_rejected = _has_child(proposal, result.path)
+            request.acceptance.add(len(result.path), was_rejected)
+            request.counts.num_rejected_drafts += was_rejected
             origins = [drafter.origin] * len(result.path)
-            origins.append(Origin.CORRECTED if _has_child(proposal, result.path) else Origin.BONUS)
+            origins.append(Origin.CORRECTED if was_rejected else Origin.BONUS)
         else:
             origins = [Origin.PLAIN]
         rows = len(turn.pending)

@@ -5,10 +5,14 @@ import os
 from functools import partial
 from typing import Protocol
 
+from decoding.controller import LengthController
+from decoding.costs import measure_costs
 from decoding.load import load_model
+from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, StepOutput
 from decoding.step_loop import StepLoop
+from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
 from router.decision import RoutingDecision
 from router.encoder import load_encoder
@@ -17,6 +21,8 @@ from serving.plan import Plan
 from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMessage
 
 logger = logging.getLogger(__name__)
+
+_WITHOUT_DRAFTS = 4  # proposal length where prompt lookup is all there is
 
 
 class Router(Protocol):
@@ -146,7 +152,20 @@ def build_engine(plan: Plan) -> Engine:
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
         router = RouterProcess(plan.router, encoder, plan.min_confidence)
-    return Engine(StepLoop(target, pool, num_draft_tokens=plan.num_draft_tokens), pool, router)
+    return Engine(StepLoop(target, pool, lengths_for(plan, target, pool)), pool, router)
+
+
+def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:
+    """The fixed proposal length of a plan, or a controller for what this machine's costs turn out to be."""
+    if plan.num_draft_tokens is not None:
+        return plan.num_draft_tokens
+    name = pool.select(GENERAL) if GENERAL in plan.drafts else next(iter(plan.drafts), None)
+    drafter = pool[pool.select(name) or LOOKUP] if name is not None else None
+    if not isinstance(drafter, ModelDrafter):
+        return _WITHOUT_DRAFTS
+    costs, milliseconds = measure_costs(target, drafter.model)
+    logger.info("target run %.2f ms, c %.3f, w(5) %.2f", milliseconds, costs.draft_step(1), costs.target_run(5))
+    return LengthController(costs)
 
 
 def _output(step_output: StepOutput) -> Output:

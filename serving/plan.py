@@ -25,7 +25,7 @@ class Plan:
     drafts: dict[str, DraftSpec]
     prompt_lookup: bool
     draft_memory_bytes: int
-    num_draft_tokens: int
+    num_draft_tokens: int | None  # None is automatic
     router: Path | None
     embedding: str
     router_max_tokens: int

@@ -1,8 +1,8 @@
 """Sections of a deployment that the serving room owns: the target, the decoding defaults, the endpoint."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from configs.section import Section
 
@@ -22,7 +22,12 @@ class TargetSection(Section):
 class DecodingSection(Section):
     """Defaults that a request may override."""
 
-    num_draft_tokens: int = Field(default=4, ge=0, le=12, description="tokens proposed a step; 0 is off, 12 the most")
+    num_draft_tokens: Annotated[
+        int | None,
+        Field(ge=0, le=12, description="tokens proposed a step: auto measures this machine; or 0 (off) to 12"),
+        BeforeValidator(lambda value: None if value == "auto" else value),
+        PlainSerializer(lambda value: "auto" if value is None else value),
+    ] = None
 
 
 class ServingSection(Section):

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.prompts import OUT_OF_SCOPE, OWN, load_prompts
 from benchmarks.topics import Cell, run_topics
 from configs.errors import ConfigError
-from decoding.costs import Costs
+from decoding.controller import StepCosts
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,20 @@ def test_results_are_a_table_a_picture_and_a_document(report, tmp_path):
 
 def test_alpha_is_acceptance_given_that_the_position_was_reached():
     """Ten chains of two: 8 first tokens accepted, then 6 second ones: 14 of 18 reached positions."""
-    cell = Cell(drafts=10, draft_tokens=20, accepted=14, accepted_per_pos=[8, 6])
-    assert cell.alpha(2) == pytest.approx(14 / 18)
+    cell = Cell(drafts=10, draft_tokens=20, accepted=14, rejected=4, accepted_per_pos=[8, 6])
+    assert cell.alpha == pytest.approx(14 / 18)
     assert cell.mean_acceptance_length == pytest.approx(2.4)
-    assert Cell().alpha(2) is None
+    assert Cell().alpha is None
 
 
 def test_the_cost_model_is_tokens_over_cost():
-    """E / (w(k + 1) + c k)."""
-    assert Costs(2.0, 0.1, {1: 1.0, 5: 1.3}).predicted_speedup(3.4, 4) == pytest.approx(3.4 / 1.7)
+    """E / (w(k + 1) + c k) when every run speculates; plain runs cost 1."""
+    costs = StepCosts({1: 1.0, 5: 1.3}, {1: 0.1, 8: 0.2})
+    cell = Cell(tokens=34, target_runs=10, drafts=10, draft_tokens=40)
+    assert cell.predicted_speedup(costs, 0.1) == pytest.approx(3.4 / 1.7)
+    cell = Cell(tokens=44, target_runs=20, drafts=10, draft_tokens=40)
+    assert cell.predicted_speedup(costs, 0.1) == pytest.approx(44 / 27)
+    assert Cell(tokens=7, target_runs=7).predicted_speedup(costs, 0.1) == 1
 
 
 def test_prompts_come_topic_in_turn_from_the_validation_split(prompts):
