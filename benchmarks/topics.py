@@ -178,7 +178,8 @@ def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens:
         "draft": times.draft / times.total,
         "other": times.other / times.total,
     }
-    command = f"polydraft bench topics --per-topic {per_topic} --tokens {tokens} --repeats {repeats}"
+    given = "--prompts FILE " if source is not None else ""
+    command = f"polydraft bench topics {given}--per-topic {per_topic} --tokens {tokens} --repeats {repeats}"
     return TopicsReport(command, target_ms, costs, dict(sorted(cells.items(), key=_order)), shares)
 
 
