@@ -1,32 +1,23 @@
 """A toy deployment in a file, and a few prompts."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from serving.config import Deployment
-from tests.serving.toy_folder import write_model, write_toy
+from tests.serving.toy_folder import toy_drafts, write_toys
 
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Target, general draft, a perfect sql draft, a poor math draft; no router."""
-    folder = tmp_path_factory.mktemp("toys")
-    write_toy(folder / "target")
-    for seed, name in enumerate(("general", "math"), start=1):
-        shutil.copytree(folder / "target", folder / name)
-        write_model(folder / name, seed, layers=1)
-    shutil.copytree(folder / "target", folder / "sql")
+    folder = write_toys(tmp_path_factory.mktemp("toys"))
     deployment = Deployment.model_validate(
         {
             "name": "toy",
             "target": {"model": str(folder / "target"), "slots": 8, "max_length": 512},
-            "drafts": {
-                "general": {"model": str(folder / "general")},
-                "topics": {name: {"model": str(folder / name)} for name in ("sql", "math")},
-            },
+            "drafts": toy_drafts(folder),
             "router": None,
         }
     )

@@ -1,6 +1,5 @@
 """A real server on toy models: a target and three drafts that know nothing, shared by all tests of a module."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from serving.client import running_server
 from serving.config import Deployment
 from serving.section import ServingSection, TargetSection
-from tests.serving.toy_folder import write_model, write_toy
+from tests.serving.toy_folder import toy_drafts, write_toys
 
 SLOTS = 4
 
@@ -19,13 +18,7 @@ SLOTS = 4
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders target, general, sql (a perfect draft: the target itself) and math."""
-    folder = tmp_path_factory.mktemp("toys")
-    write_toy(folder / "target")
-    for seed, name in enumerate(("general", "math"), start=1):
-        shutil.copytree(folder / "target", folder / name)
-        write_model(folder / name, seed, layers=1)
-    shutil.copytree(folder / "target", folder / "sql")
-    return folder
+    return write_toys(tmp_path_factory.mktemp("toys"))
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +28,7 @@ def deployment(toys: Path) -> Deployment:
         {
             "name": "toy",
             "target": TargetSection(model=str(toys / "target"), slots=SLOTS, max_length=8192),
-            "drafts": {
-                "general": {"model": str(toys / "general")},
-                "topics": {name: {"model": str(toys / name)} for name in ("sql", "math")},
-            },
+            "drafts": toy_drafts(toys),
             "router": None,
             "serving": ServingSection(max_queue=8, deadline_seconds=60),
         }

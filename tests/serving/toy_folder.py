@@ -1,6 +1,7 @@
 """A tiny random Llama with a tiny tokenizer, as ordinary Hugging Face folders, made in milliseconds."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -69,3 +70,19 @@ def write_toy(folder: Path, seed: int = 0, layers: int = 2) -> Path:
     """Tokenizer and model."""
     write_tokenizer(folder)
     return write_model(folder, seed, layers)
+
+
+def write_toys(folder: Path) -> Path:
+    """Folders target, general, sql (a perfect draft: the target itself) and math."""
+    write_toy(folder / "target")
+    for seed, name in enumerate(("general", "math"), start=1):
+        shutil.copytree(folder / "target", folder / name)
+        write_model(folder / name, seed, layers=1)
+    shutil.copytree(folder / "target", folder / "sql")
+    return folder
+
+
+def toy_drafts(folder: Path) -> dict[str, object]:
+    """The ``drafts`` section for `write_toys`."""
+    topics = {name: {"model": str(folder / name)} for name in ("sql", "math")}
+    return {"general": {"model": str(folder / "general")}, "topics": topics}
