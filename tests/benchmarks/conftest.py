@@ -18,6 +18,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "name": "toy",
             "target": {"model": str(folder / "target"), "slots": 8, "max_length": 512},
             "drafts": toy_drafts(folder),
+            "decoding": {"num_draft_tokens": 4},  # not auto: no test may depend on what this machine measures
             "router": None,
         }
     )

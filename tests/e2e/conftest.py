@@ -29,6 +29,7 @@ def deployment(toys: Path) -> Deployment:
             "name": "toy",
             "target": TargetSection(model=str(toys / "target"), slots=SLOTS, max_length=8192),
             "drafts": toy_drafts(toys),
+            "decoding": {"num_draft_tokens": 4},  # not auto: no test may depend on what this machine measures
             "router": None,
             "serving": ServingSection(max_queue=8, deadline_seconds=60),
         }

@@ -93,7 +93,7 @@ def test_the_reply_says_which_draft_spoke_and_what_it_was_worth(url: str) -> Non
         messages=[{"role": "user", "content": QUESTIONS["medical"]}],
         temperature=0,
         max_tokens=200,
-        extra_body={"draft": "medical"},
+        extra_body={"draft": "medical", "num_draft_tokens": 4},
     )
     figures = (reply.model_extra or {})["polydraft"]
     assert (figures["draft"], figures["topic"], figures["reason"]) == ("medical@v1", "medical", "asked")
