@@ -68,7 +68,9 @@ def serve(
     from serving.config import deployment_of
     from serving.server import serve as run
 
-    run(deployment_of(config), host=host, port=port)
+    deployment = deployment_of(config)
+    place = f"http://{host or deployment.serving.host}:{port or deployment.serving.port}"
+    run(deployment, host, port, lambda: hint(f"Serving {deployment.model_name} on {place}/v1; stop it with Ctrl-C"))
 
 
 @app.command()
