@@ -64,11 +64,11 @@ class SpeculationCounts:
 
     num_target_runs: int = 0
     num_drafts: int = 0  # target runs that verified a proposal
-    num_rejected_drafts: int = 0  # of these, those that refused a token
     num_draft_tokens: int = 0
     num_accepted_tokens: int = 0
     num_accepted_tokens_per_pos: list[int] = field(default_factory=list)
     num_generated_tokens: int = 0
+    num_rejected_drafts: int = 0  # drafts that had a token refused
 
     @property
     def mean_acceptance_length(self) -> float | None:
