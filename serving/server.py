@@ -58,7 +58,7 @@ def serve(
     keys = _read_keys(deployment)
     plan = make_plan(deployment)
     server = PolydraftServer(deployment, plan, keys, announce)
-    _end_on_sigterm()
+    _end_on_signals()
     try:
         server.run(host=host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")
     except (EOFError, ConnectionError) as error:
@@ -223,8 +223,8 @@ def _read_keys(deployment: Deployment) -> tuple[bytes, ...]:
     return keys
 
 
-def _end_on_sigterm() -> None:
-    """SIGTERM as Ctrl-C: LitServe then finishes what runs.
+def _end_on_signals() -> None:
+    """SIGTERM as Ctrl-C, and Ctrl-C even where a shell had it ignored: LitServe then finishes what runs.
 
     The HTTP process is forked and inherits the handler, and uvicorn raises the signal again in the end.
     """
@@ -234,7 +234,8 @@ def _end_on_sigterm() -> None:
         if os.getpid() == main:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
 
 
 def _end_children() -> None:
