@@ -26,14 +26,6 @@ from serving.plan import Plan, make_plan
 
 
 @dataclass
-class Run:
-    """One request decoded to its end."""
-
-    request: Request
-    seconds: float
-
-
-@dataclass
 class Workbench:
     """What every measurement needs, loaded once."""
 

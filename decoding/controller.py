@@ -31,8 +31,10 @@ class StepCosts:
 
 
 def interpolate(measured: Mapping[int, float], at: int) -> float:
-    """Linear between measured points, and beyond the last one with the slope of the last two."""
+    """Linear between measured points, beyond the last one with the slope of the last two; a single one is constant."""
     points = sorted(measured)
+    if len(points) == 1:
+        return measured[points[0]]
     right = min(max(bisect_left(points, at), 1), len(points) - 1)
     low, high = points[right - 1], points[right]
     return measured[low] + (measured[high] - measured[low]) * (at - low) / (high - low)

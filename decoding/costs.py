@@ -17,16 +17,16 @@ def measure_costs(
 ) -> tuple[StepCosts, float]:
     """Measure by interleaved repeats behind ``context`` cached tokens; medians, so a busy moment does little.
 
-    The models' caches need a free slot each, and the draft's as many as it is measured for; what is written
-    there is dropped again.
+    The models' caches need a free slot each, and more of the draft's show what a batch costs; row counts that
+    the target's cache cannot hold are left out. What is written there is dropped again.
 
     Returns:
         The costs, and the milliseconds of one target run over one row, which they are relative to.
     """
-    most = draft.cache.num_free
-    batches = (1, 2) if most < 8 else (1, 8)
-    slot, slots = _filled_slots(target, context, 1), _filled_slots(draft, context, batches[1])
-    target_seconds: dict[int, list[float]] = {n: [] for n in rows}
+    batches = sorted({1, min(8, draft.cache.num_free)})
+    slot, slots = _filled_slots(target, context, 1), _filled_slots(draft, context, batches[-1])
+    room = target.cache.max_length - target.cache.lengths[slot[0]]
+    target_seconds: dict[int, list[float]] = {n: [] for n in rows if n <= room}
     draft_seconds: dict[int, list[float]] = {n: [] for n in batches}
     for _ in range(repeats):
         for n, seconds in target_seconds.items():

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from decoding.controller import LengthController, StepCosts, interpolate
+from decoding.costs import measure_costs
 from decoding.request import AcceptanceEstimate, SamplingParams
 from decoding.step_loop import StepLoop
 from drafts.model_drafter import ModelDrafter
@@ -80,6 +81,18 @@ def test_estimates_follow_the_evidence():
 def test_costs_are_interpolated_and_continued():
     """Linear between points and beyond the last."""
     assert [interpolate({1: 1.0, 5: 2.0, 9: 4.0}, n) for n in (1, 3, 5, 7, 13)] == [1.0, 1.5, 2.0, 3.0, 6.0]
+
+
+@pytest.mark.parametrize(("slots", "length"), [(1, 16), (1, 64), (2, 300), (16, 300)])
+def test_costs_can_be_measured_on_the_smallest_caches(slots, length):
+    """One slot or a short cache gives fewer points, positive ones, and leaves every slot free."""
+    target, draft = (ToyModel(5, seed, num_slots=slots, max_length=length) for seed in (0, 1))
+    costs, milliseconds = measure_costs(target, draft, repeats=1)
+    assert milliseconds > 0
+    assert costs.target_run(1) == 1
+    assert costs.draft_step(8) > 0 or slots > 1
+    assert max(costs.target) <= length
+    assert target.cache.num_free == draft.cache.num_free == slots
 
 
 def test_the_law_stays_exact_under_the_controller():
