@@ -90,7 +90,7 @@ def test_costs_can_be_measured_on_the_smallest_caches(slots, length):
     costs, milliseconds = measure_costs(target, draft, repeats=1)
     assert milliseconds > 0
     assert costs.target_run(1) == 1
-    assert costs.draft_step(8) > 0 or slots > 1
+    assert costs.draft_step(1) > 0
     assert max(costs.target) <= length
     assert target.cache.num_free == draft.cache.num_free == slots
 
