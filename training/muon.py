@@ -1,10 +1,12 @@
-"""Muon in float32, for training on CPUs."""
+"""Muon for training on CPUs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+
+from training.precision import has_bfloat16_units
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # maximal slope at zero (Jordan et al. 2024)
 
@@ -23,12 +25,14 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrix updates are orthogonalised (Jordan et al. 2024).
 
-    `torch.optim.Muon` iterates in bfloat16, which CPUs without native bfloat16 emulate at a quarter of
-    the speed of float32, and one matrix at a time; this one batches matrices of equal shape.
+    `torch.optim.Muon` iterates in bfloat16, which CPUs without units for it emulate at a quarter of the
+    speed of float32, and one matrix at a time; this one batches matrices of equal shape and iterates in
+    bfloat16 only where that is fast.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._dtype = torch.bfloat16 if has_bfloat16_units() else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -43,7 +47,8 @@ class Muon(torch.optim.Optimizer):
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
                 shaped[parameter.shape].append((parameter, parameter.grad.lerp(buffer, group["momentum"])))
             for shape, pairs in shaped.items():
-                updates = orthogonalise(torch.stack([update for _, update in pairs]))
+                stacked = torch.stack([update for _, update in pairs])
+                updates = orthogonalise(stacked.to(self._dtype)).to(stacked.dtype)
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
                 for (parameter, _), update in zip(pairs, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])

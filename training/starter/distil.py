@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM
 
 from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from training.losses import SparseTargets, acceptance, argmax_cross_entropy, lk_hybrid
+from training.precision import autocast
 from training.starter.answers import Answers
 
 logger = logging.getLogger(__name__)
@@ -117,8 +118,10 @@ def _forward(student: LlamaForCausalLM, batch: list[_Row]) -> tuple[Tensor, Spar
         chosen[number, first - start : end - 1 - start] = True
         ids.append(answers.top_ids[first : end - 1])
         probs.append(answers.top_probs[first : end - 1])
-    hidden = student.model(input_ids=token_ids, use_cache=False).last_hidden_state[chosen]
-    return student.lm_head(hidden), SparseTargets(torch.cat(ids).long(), torch.cat(probs).float())
+    with autocast():
+        hidden = student.model(input_ids=token_ids, use_cache=False).last_hidden_state[chosen]
+        logits = student.lm_head(hidden).float()
+    return logits, SparseTargets(torch.cat(ids).long(), torch.cat(probs).float())
 
 
 def _batches(rows: Sequence[_Row], config: DistilConfig, epoch: int) -> list[list[_Row]]:
