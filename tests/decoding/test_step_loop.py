@@ -6,7 +6,7 @@ import random
 import pytest
 
 import decoding.step_loop
-import decoding.verification
+import decoding.verification.recursive
 from decoding.proposal import Proposal
 from decoding.request import FinishReason, Origin, SamplingParams
 from decoding.step_loop import StepLoop
@@ -147,7 +147,8 @@ def test_longer_answers_and_chains_keep_the_law():
 
 def test_a_broken_rule_is_caught(monkeypatch):
     """Negative control: drawing the recovered token from the target itself shifts the law visibly."""
-    monkeypatch.setattr(decoding.verification, "recovered_weights", lambda target_probs, draft_probs: target_probs)
+    broken = decoding.verification.recursive
+    monkeypatch.setattr(broken, "recovered_weights", lambda target_probs, draft_probs: target_probs)
     law = law_of_loop(0, "model", SETTINGS[0], vocab_size=4, length=2)
     assert distance(law, ToyModel(4, 0).law(PROMPT, SETTINGS[0])) > 1e-3
 
