@@ -11,7 +11,7 @@ from benchmarks.prompts import Prompt, load_prompts
 from benchmarks.results import save_results
 from benchmarks.workbench import Workbench, machine, open_workbench, versions
 from configs.errors import ConfigError
-from decoding.controller import StepCosts
+from decoding.costs import StepCosts
 from decoding.costs import measure_costs
 from decoding.model import LanguageModel
 from decoding.request import Request, SamplingParams

@@ -17,7 +17,7 @@ from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop, StepTimes
-from drafts.pool import GENERAL, DraftPool
+from drafts.pool import GENERAL, LOOKUP, DraftPool
 from router.encoder import load_encoder
 from router.topic_router import TopicRouter
 from serving.config import deployment_of
@@ -47,14 +47,26 @@ class Workbench:
         """The name of the drafter that the router picks for a question."""
         return self.pool.select(self.router.decide(text).draft if self.router is not None else GENERAL)
 
-    def request(self, number: int, prompt: Sequence[int], drafter: str | None, sampling: SamplingParams) -> Request:
-        """A request for `decode`; the drafter is loaded if need be."""
+    def request(
+        self,
+        number: int,
+        prompt: Sequence[int],
+        drafter: str | None,
+        sampling: SamplingParams,
+        may_copy: bool = False,
+    ) -> Request:
+        """A request for `decode`; the drafter is loaded if need be.
+
+        Args:
+            may_copy: prompt lookup may propose in the drafter's place, as when serving decides.
+        """
         name = self.pool.select(drafter) if drafter is not None else None
-        return Request(str(number), list(prompt), sampling, SeededRandomness(sampling.seed), drafter=name)
+        randomness = SeededRandomness(sampling.seed)
+        return Request(str(number), list(prompt), sampling, randomness, drafter=name, may_copy=may_copy)
 
     def decode(self, requests: Sequence[Request]) -> float:
         """Decode requests together to their end; seconds."""
-        loop = StepLoop(self.target, self.pool, self.lengths)
+        loop = StepLoop(self.target, self.pool, self.lengths, companion=LOOKUP if self.plan.prompt_lookup else None)
         loop.times = self.times
         began = perf_counter()
         loop.run(requests)

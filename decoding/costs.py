@@ -1,10 +1,12 @@
 """What a draft step and a wider target run cost on this machine, relative to a target run over one row."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 from time import perf_counter
 
-from decoding.controller import StepCosts
 from decoding.model import LanguageModel
 from decoding.span import Span
 
@@ -12,42 +14,99 @@ ROWS = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48)
 _DRAFT_STEPS = 4  # in a row: only the first finds the draft's weights outside the nearest cache, as in the loop
 
 
+@dataclass(frozen=True, slots=True)
+class StepCosts:
+    """Costs on this machine, in target runs over one row behind ``context`` cached tokens.
+
+    Attributes:
+        target: rows of a target run for one sequence -> cost, measured at some counts, interpolated between.
+        draft: requests drafted for at once -> cost of one draft step, likewise.
+        attention_per_token: cost of each cached token beyond ``context`` that a target run attends to.
+    """
+
+    target: Mapping[int, float]
+    draft: Mapping[int, float]
+    attention_per_token: float = 0.0
+    context: int = 128
+
+    def target_run(self, rows: int) -> float:
+        """Cost of a target run over ``rows`` rows of one sequence."""
+        return interpolate(self.target, rows)
+
+    def draft_step(self, requests: int) -> float:
+        """Cost of one draft step for ``requests`` requests; 0 for none."""
+        return interpolate(self.draft, requests) if requests else 0.0
+
+    def attention(self, cached: int) -> float:
+        """What a run over sequences of ``cached`` tokens in all costs beyond `target_run`."""
+        return self.attention_per_token * max(0, cached - self.context)
+
+
+def interpolate(measured: Mapping[int, float], at: int) -> float:
+    """Linear between measured points, beyond the last one with the slope of the last two; a single one is constant."""
+    points = sorted(measured)
+    if len(points) == 1:
+        return measured[points[0]]
+    right = min(max(bisect_left(points, at), 1), len(points) - 1)
+    low, high = points[right - 1], points[right]
+    return measured[low] + (measured[high] - measured[low]) * (at - low) / (high - low)
+
+
 def measure_costs(
     target: LanguageModel, draft: LanguageModel, rows: Sequence[int] = ROWS, context: int = 128, repeats: int = 9
 ) -> tuple[StepCosts, float]:
     """Measure by interleaved repeats behind ``context`` cached tokens; medians, so a busy moment does little.
 
-    The models' caches need a free slot each, and more of the draft's show what a batch costs; row counts that
+    The models' caches need a free slot each, and more of them show what a batch costs; row counts that
     the target's cache cannot hold are left out. What is written there is dropped again.
 
     Returns:
         The costs, and the milliseconds of one target run over one row, which they are relative to.
     """
+    sequences = min(8, target.cache.num_free)
     batches = sorted({1, min(8, draft.cache.num_free)})
-    slot, slots = _filled_slots(target, context, 1), _filled_slots(draft, context, batches[-1])
-    room = target.cache.max_length - target.cache.lengths[slot[0]]
-    target_seconds: dict[int, list[float]] = {n: [] for n in rows if n <= room}
-    draft_seconds: dict[int, list[float]] = {n: [] for n in batches}
-    for _ in range(repeats):
-        for n, seconds in target_seconds.items():
-            began = perf_counter()
-            target.forward([Span(slot[0], [1] * n)])
-            seconds.append(perf_counter() - began)
-        for n, seconds in draft_seconds.items():
-            target.forward([Span(slot[0], [1])])
-            began = perf_counter()
-            for _ in range(_DRAFT_STEPS):
-                draft.forward([Span(each, [1]) for each in slots[:n]]).argmax(dim=-1).tolist()
-            seconds.append((perf_counter() - began) / _DRAFT_STEPS)
-    for model, taken in ((target, slot), (draft, slots)):
-        for each in taken:
-            model.cache.release(each)
-    one = median(target_seconds[1])
-    costs = StepCosts(
-        target={n: median(seconds) / one for n, seconds in target_seconds.items()},
-        draft={n: median(seconds) / one for n, seconds in draft_seconds.items()},
+    target_slots, draft_slots = (
+        _filled_slots(target, context, sequences),
+        _filled_slots(draft, context, batches[-1]),
     )
+    held = target.cache.lengths[target_slots[0]]
+    wide: dict[int, list[float]] = {n: [] for n in rows if n <= target.cache.max_length - held}
+    together: list[float] = []
+    drafting: dict[int, list[float]] = {n: [] for n in batches}
+    for _ in range(repeats):
+        for n, seconds in wide.items():
+            seconds.append(_timed(target, [Span(target_slots[0], [1] * n)]))
+        together.append(_timed(target, [Span(slot, [1]) for slot in target_slots]))
+        for n, seconds in drafting.items():
+            target.forward([Span(target_slots[0], [1])])
+            seconds.append(_timed_draft(draft, draft_slots[:n]) / _DRAFT_STEPS)
+    for model, slots in ((target, target_slots), (draft, draft_slots)):
+        for slot in slots:
+            model.cache.release(slot)
+    one = median(wide[1])
+    in_order = accumulate((median(seconds) / one for seconds in wide.values()), max)  # noise must not make rows free
+    costs = StepCosts(
+        target=dict(zip(wide, in_order, strict=True)),
+        draft={n: median(seconds) / one for n, seconds in drafting.items()},
+        context=held,
+    )
+    if sequences > 1:
+        surplus = max(0.0, median(together) / one - costs.target_run(sequences))
+        costs = StepCosts(costs.target, costs.draft, surplus / ((sequences - 1) * held), held)
     return costs, one * 1e3
+
+
+def _timed(model: LanguageModel, spans: Sequence[Span]) -> float:
+    began = perf_counter()
+    model.forward(spans)
+    return perf_counter() - began
+
+
+def _timed_draft(draft: LanguageModel, slots: Sequence[int]) -> float:
+    began = perf_counter()
+    for _ in range(_DRAFT_STEPS):
+        draft.forward([Span(slot, [1]) for slot in slots]).argmax(dim=-1).tolist()
+    return perf_counter() - began
 
 
 def _filled_slots(model: LanguageModel, context: int, count: int) -> list[int]:

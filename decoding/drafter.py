@@ -10,11 +10,20 @@ from decoding.request import Origin, Request
 class Drafter(Protocol):
     """Proposes continuations for requests and keeps whatever state it needs for them.
 
-    ``origin`` labels its accepted tokens. A drafter may meet a request at any moment of its life
+    A drafter may meet a request at any moment of its life
     (routing is late, versions are swapped): it catches up from ``request.token_ids`` by itself.
+
+    Attributes:
+        origin: labels its accepted tokens.
+        prior_alpha: chance that a proposed token is accepted, before a request has shown its own.
     """
 
     origin: Origin
+    prior_alpha: float
+
+    def behind(self, request: Request) -> int | None:
+        """Tokens that it must be fed before it can propose for a request; None where it could not propose at all."""
+        ...
 
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One proposal a request, of at most the given number of tokens along any path; may be empty."""

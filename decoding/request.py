@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from decoding.acceptance import AcceptanceEstimate
 from decoding.randomness import Randomness
 
 GREEDY_BELOW = 1e-5  # logits over a smaller temperature overflow, and greedy is what they tend to
@@ -65,6 +66,7 @@ class SpeculationCounts:
     num_target_runs: int = 0
     num_drafts: int = 0  # target runs that verified a proposal
     num_draft_tokens: int = 0
+    num_copied_tokens: int = 0  # of the draft tokens: proposed without a draft model
     num_accepted_tokens: int = 0
     num_accepted_tokens_per_pos: list[int] = field(default_factory=list)
     num_generated_tokens: int = 0
@@ -93,34 +95,12 @@ class SpeculationCounts:
 
 
 @dataclass(slots=True)
-class AcceptanceEstimate:
-    """A running estimate of alpha for one request and its present drafter.
-
-    Old evidence fades, since text changes its character; the start is worth a few tokens of evidence.
-    """
-
-    accepted: float = 2.6
-    reached: float = 4.0
-    steps_without: int = 0
-
-    @property
-    def alpha(self) -> float:
-        """Chance that a proposed token is accepted, given that its position was reached."""
-        return self.accepted / self.reached
-
-    def add(self, accepted: int, was_rejected: bool) -> None:
-        """One verified proposal: tokens accepted, and whether one was refused after them."""
-        fade = 0.9
-        self.accepted = fade * self.accepted + accepted
-        self.reached = fade * self.reached + accepted + was_rejected
-
-
-@dataclass(slots=True)
 class Request:
     """A request in flight.
 
     ``token_ids`` holds the prompt and every committed token. ``drafter`` names who proposes (None: nobody)
-    and may change between two steps; ``num_draft_tokens`` is the length asked for, None for automatic.
+    and may change between two steps; ``num_draft_tokens`` is the length asked for, None for automatic;
+    ``may_copy`` lets the loop's companion propose in its place.
     """
 
     request_id: str
@@ -129,9 +109,10 @@ class Request:
     randomness: Randomness
     drafter: str | None = None
     num_draft_tokens: int | None = None
+    may_copy: bool = True
     token_ids: list[int] = field(init=False)
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
-    acceptance: AcceptanceEstimate = field(default_factory=AcceptanceEstimate)
+    estimates: dict[str, AcceptanceEstimate] = field(default_factory=dict)  # by drafter
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)

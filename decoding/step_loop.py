@@ -15,8 +15,9 @@ from torch import Tensor
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
 from decoding.model import LanguageModel
+from decoding.planner import ProposalPlanner
 from decoding.proposal import EMPTY, Proposal
-from decoding.request import AcceptanceEstimate, FinishReason, Origin, Request, StepOutput
+from decoding.request import FinishReason, Origin, Request, StepOutput
 from decoding.sampling import probabilities
 from decoding.span import Span
 from decoding.verification import VerificationResult, verify_greedy, verify_match, verify_rejection
@@ -45,6 +46,7 @@ class _Turn:
     pending: list[int]
     is_complete: bool  # nothing pending is left over, so the next token can be drawn
     proposal: Proposal = EMPTY
+    drafter: str = ""  # who made the proposal
 
     def span(self) -> Span:
         rows = len(self.pending)
@@ -61,6 +63,7 @@ class StepLoop:
         target: its cache has a slot for every request that may run at once.
         drafters: by the names that requests carry; looked up anew at each step, so entries may come and go.
         num_draft_tokens: proposal length for requests that leave it open; a controller picks it step by step.
+        companion: a drafter with free proposals that a controller may let propose in place of a request's own.
         max_rows: most prompt rows in one forward, so that a long prompt delays its batch mates little.
     """
 
@@ -70,10 +73,12 @@ class StepLoop:
         drafters: Mapping[str, Drafter],
         num_draft_tokens: int | LengthController = 4,
         max_rows: int = 256,
+        companion: str | None = None,
     ):
         self.target = target
         self.drafters = drafters
-        self.num_draft_tokens = num_draft_tokens
+        self._companion = companion
+        self._planner = ProposalPlanner(drafters, num_draft_tokens, companion)
         self.max_rows = max_rows
         self.times = StepTimes()
         self._waiting: deque[Request] = deque()
@@ -111,7 +116,6 @@ class StepLoop:
             if request.request_id == request_id and request.drafter != drafter:
                 self._release_drafter(request)
                 request.drafter = drafter
-                request.acceptance = AcceptanceEstimate()
 
     def cancel(self, request_id: str) -> bool:
         """Drop a request and free its slot at once; False if it is not here."""
@@ -167,29 +171,20 @@ class StepLoop:
         return turns
 
     def _propose(self, turns: list[_Turn]) -> None:
-        ready = [turn for turn in turns if len(turn.pending) == 1 and (turn.request.drafter or "") in self.drafters]
+        ready = [turn for turn in turns if len(turn.pending) == 1]
+        rows, emitting = sum(len(turn.pending) for turn in turns), sum(turn.is_complete for turn in turns)
+        cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
         groups: dict[str, list[tuple[_Turn, int]]] = {}
-        for turn, length in zip(ready, self._lengths(ready, turns), strict=True):
-            if length:
-                groups.setdefault(turn.request.drafter or "", []).append((turn, length))
+        plans = self._planner.plan([turn.request for turn in ready], rows, emitting, cached) if ready else []
+        for turn, (name, length) in zip(ready, plans, strict=True):
+            if name is not None:
+                turn.drafter = name
+                groups.setdefault(name, []).append((turn, length))
         for name, group in groups.items():
             lengths = [length for _, length in group]
             proposals = self.drafters[name].propose([turn.request for turn, _ in group], lengths)
             for (turn, _), proposal in zip(group, proposals, strict=True):
                 turn.proposal = proposal
-
-    def _lengths(self, turns: list[_Turn], step: list[_Turn]) -> list[int]:
-        limits = [turn.request.num_remaining - 1 for turn in turns]  # the target adds one token of its own
-        asked = [turn.request.num_draft_tokens for turn in turns]
-        if isinstance(self.num_draft_tokens, int):
-            picked = [self.num_draft_tokens] * len(turns)
-        else:
-            is_free = [self.drafters[turn.request.drafter or ""].origin is Origin.LOOKUP for turn in turns]
-            requests = [turn.request for turn in turns]
-            rows, emitting = sum(len(turn.pending) for turn in step), sum(turn.is_complete for turn in step)
-            picked = self.num_draft_tokens.lengths(requests, limits, is_free, rows, emitting) if requests else []
-        wanted = [auto if length is None else length for auto, length in zip(picked, asked, strict=True)]
-        return [min(pair) for pair in zip(wanted, limits, strict=True)]
 
     def _verify(self, turns: list[_Turn], logits: Tensor) -> list[StepOutput]:
         outputs: list[StepOutput] = []
@@ -208,11 +203,10 @@ class StepLoop:
     def _commit(self, turn: _Turn, result: VerificationResult) -> StepOutput:
         request, proposal = turn.request, turn.proposal
         if len(proposal):
-            assert request.drafter is not None
-            drafter = self.drafters[request.drafter]
+            drafter = self.drafters[turn.drafter]
             drafter.commit(request, len(result.path))
             was_rejected = _has_child(proposal, result.path)
-            request.acceptance.add(len(result.path), was_rejected)
+            self._planner.feedback(request, turn.drafter, len(result.path), was_rejected)
             request.counts.num_rejected_drafts += was_rejected
             origins = [drafter.origin] * len(result.path)
             origins.append(Origin.CORRECTED if was_rejected else Origin.BONUS)
@@ -224,6 +218,8 @@ class StepLoop:
         tokens, finish_reason = _cut(tokens, request)
         request.token_ids.extend(tokens)
         _count(request, proposal, len(result.path), len(tokens))
+        if len(proposal) and self.drafters[turn.drafter].origin is Origin.LOOKUP:
+            request.counts.num_copied_tokens += len(proposal)
         if finish_reason is not None:
             self._finish(request, turn.slot)
         return StepOutput(request, tokens, origins[: len(tokens)], finish_reason)
@@ -234,8 +230,9 @@ class StepLoop:
         del self._running[request.request_id]
 
     def _release_drafter(self, request: Request) -> None:
-        if request.drafter is not None and request.drafter in self.drafters:
-            self.drafters[request.drafter].release(request.request_id)
+        for name in (request.drafter, self._companion):
+            if name is not None and name in self.drafters:
+                self.drafters[name].release(request.request_id)
 
 
 def _apply_rule(turn: _Turn, best: list[int], logits: Tensor) -> VerificationResult:

@@ -24,8 +24,8 @@ class ModelDrafter:
 
     origin = Origin.DRAFT
 
-    def __init__(self, model: LanguageModel):
-        self.model = model
+    def __init__(self, model: LanguageModel, prior_alpha: float = 0.65):
+        self.model, self.prior_alpha = model, prior_alpha
         self._slots: dict[str, int] = {}
 
     @property
@@ -37,6 +37,14 @@ class ModelDrafter:
     def num_bytes(self) -> int:
         """Memory of weights and cache."""
         return self.model.num_weight_bytes + self.model.cache.num_bytes
+
+    def behind(self, request: Request) -> int | None:
+        slot = self._slots.get(request.request_id)
+        if slot is None and not self.model.cache.num_free:
+            return None
+        if len(request.token_ids) >= self.model.cache.max_length:
+            return None
+        return len(request.token_ids) - (self.model.cache.lengths[slot] if slot is not None else 0) - 1
 
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One chain a request; empty where the draft has no slot or no room left."""

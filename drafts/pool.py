@@ -22,6 +22,7 @@ class DraftSpec:
     name: str  # the topic, or "general"
     label: str  # "sql@v8"
     folder: Path
+    alpha: float = 0.65  # chance that one of its tokens is accepted, as measured when it was made
 
 
 class DraftPool(Mapping[str, Drafter]):
@@ -95,7 +96,7 @@ class DraftPool(Mapping[str, Drafter]):
         if name in self._models:
             self._models[name] = self._models.pop(name)
             return
-        self._models[name] = ModelDrafter(self._load(self.specs[name].folder))
+        self._models[name] = ModelDrafter(self._load(self.specs[name].folder), self.specs[name].alpha)
         for idle in [other for other in self._models if other not in (name, GENERAL)]:
             if self.used_bytes <= self._memory_bytes:
                 break

@@ -16,9 +16,13 @@ class PromptLookup:
     """
 
     origin = Origin.LOOKUP
+    prior_alpha = 0.7
 
     def __init__(self) -> None:
         self._indices: dict[str, _NgramIndex] = {}
+
+    def behind(self, request: Request) -> int | None:
+        return None if self._find(request) is None else 0
 
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         return [self._propose(*pair) for pair in zip(requests, num_draft_tokens, strict=True)]
@@ -30,12 +34,15 @@ class PromptLookup:
         self._indices.pop(request_id, None)
 
     def _propose(self, request: Request, length: int) -> Proposal:
-        index = self._indices.setdefault(request.request_id, _NgramIndex())
-        index.extend(request.token_ids)
-        start = index.find(request.token_ids)
+        start = self._find(request)
         if start is None or length < 1:
             return EMPTY
         return Proposal.chain(_copy(request.token_ids, start, length))
+
+    def _find(self, request: Request) -> int | None:
+        index = self._indices.setdefault(request.request_id, _NgramIndex())
+        index.extend(request.token_ids)
+        return index.find(request.token_ids)
 
 
 def _copy(token_ids: list[int], start: int, length: int) -> list[int]:

@@ -59,6 +59,7 @@ class Engine:
             job.sampling,
             SeededRandomness(job.sampling.seed),
             num_draft_tokens=job.num_draft_tokens,
+            may_copy=job.draft == AUTO,
         )
         self._loop.admit(request)
         if job.draft == NONE or job.num_draft_tokens == 0:
@@ -152,7 +153,8 @@ def build_engine(plan: Plan) -> Engine:
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
         router = RouterProcess(plan.router, encoder, plan.min_confidence)
-    return Engine(StepLoop(target, pool, lengths_for(plan, target, pool)), pool, router)
+    loop = StepLoop(target, pool, lengths_for(plan, target, pool), companion=LOOKUP if plan.prompt_lookup else None)
+    return Engine(loop, pool, router)
 
 
 def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:

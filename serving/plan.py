@@ -1,5 +1,6 @@
 """What a deployment comes to on this machine: every reference resolved to a folder and checked, nothing loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,9 @@ def _drafts(deployment: Deployment, resolver: Resolver, target: Path) -> dict[st
     hashed = _fingerprint(target) if any("target" in draft.tags for draft in found.values()) else None
     for draft in found.values():
         _check(draft, target, hashed)
-    return {name: DraftSpec(name, draft.label, draft.folder) for name, draft in found.items()}
+    return {
+        name: DraftSpec(name, draft.label, draft.folder, **_alpha(draft.tags)) for name, draft in found.items()
+    }
 
 
 def _check(draft: Resolved, target: Path, target_fingerprint: str | None) -> None:
@@ -88,6 +91,15 @@ def _check(draft: Resolved, target: Path, target_fingerprint: str | None) -> Non
             f"{draft.label} has {theirs} token embeddings, the target {ours}",
             do="distil the draft for this target, or serve the target that it was made for",
         )
+
+
+def _alpha(tags: Mapping[str, str]) -> dict[str, float]:
+    """The acceptance that a version was registered with; nothing where it has none or no probability."""
+    try:
+        alpha = float(tags["alpha"])
+    except (KeyError, ValueError):
+        return {}
+    return {"alpha": alpha} if 0 < alpha < 1 else {}
 
 
 def _fingerprint(target: Path) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.prompts import OUT_OF_SCOPE, OWN, load_prompts
 from benchmarks.topics import Cell, run_topics
 from configs.errors import ConfigError
-from decoding.controller import StepCosts
+from decoding.costs import StepCosts
 
 
 @pytest.fixture(scope="module")

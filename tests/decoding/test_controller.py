@@ -4,28 +4,27 @@ import itertools
 
 import pytest
 
-from decoding.controller import LengthController, StepCosts, interpolate
-from decoding.costs import measure_costs
-from decoding.request import AcceptanceEstimate, SamplingParams
+from decoding.acceptance import AcceptanceEstimate
+from decoding.controller import LengthController, Source
+from decoding.costs import StepCosts, interpolate, measure_costs
+from decoding.planner import ProposalPlanner
+from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
 from drafts.model_drafter import ModelDrafter
+from drafts.prompt_lookup import PromptLookup
 from tests.toys import Scripted, ToyModel, distance, exact_law, make_request
 
 CPU = StepCosts({1: 1.0, 5: 1.2, 8: 1.4, 40: 6.0}, {1: 0.1, 8: 0.2})
 
 
-def requests_with(*alphas):
-    requests = [make_request([1], SamplingParams(max_tokens=50), request_id=str(n)) for n in range(len(alphas))]
-    for request, alpha in zip(requests, alphas, strict=True):
-        request.acceptance = AcceptanceEstimate(accepted=100 * alpha, reached=100)
-    return requests
+def source(alpha, drafter="draft", limit=4, is_free=False, behind=0):
+    return Source(drafter, [alpha**depth for depth in range(1, limit + 1)], is_free, behind)
 
 
-def lengths(alphas, costs=CPU, limits=None, is_free=None, longest=4):
-    requests = requests_with(*alphas)
-    count = len(requests)
-    controller = LengthController(costs, longest)
-    return controller.lengths(requests, limits or [longest] * count, is_free or [False] * count, count, count)
+def lengths(alphas, costs=CPU, limits=None, is_free=False, longest=4, behind=0):
+    limits = limits or [longest] * len(alphas)
+    options = [[source(alpha, "draft", n, is_free, behind)] for alpha, n in zip(alphas, limits, strict=True)]
+    return [choice.length for choice in LengthController(costs, longest).choose(options, len(alphas), len(alphas))]
 
 
 def rate(alphas, chosen, costs):
@@ -55,16 +54,78 @@ def test_a_full_batch_gets_shorter_proposals_than_a_single_request():
 
 def test_free_proposals_are_longer():
     """Prompt lookup costs no draft step."""
-    assert lengths([0.7], longest=8, is_free=[True])[0] > lengths([0.7], longest=8)[0]
+    assert lengths([0.7], longest=8, is_free=True)[0] > lengths([0.7], longest=8)[0]
 
 
-def test_limits_hold_and_a_neglected_request_is_tried_again():
-    """Nobody gets more than can still be used; one token is tried after many steps without."""
+def test_each_request_gets_its_better_source():
+    """A sure copy beats a draft; an unsure one does not; what pays for neither is left out."""
+    costs = LengthController(CPU)
+    sure, unsure = source(0.9, "lookup", is_free=True), source(0.2, "lookup", is_free=True)
+    draft, poor = source(0.7), source(0.01)
+    chosen = costs.choose([[draft, sure], [draft, unsure], [poor, source(0.01, "lookup", is_free=True)]], 3, 3)
+    assert [choice.source.drafter if choice.source else None for choice in chosen] == ["lookup", "draft", None]
+
+
+def test_a_draft_of_its_own_must_pay_for_its_own_steps():
+    """Six drafts for six requests cost six draft steps a depth, one draft for all little more than one."""
+    costs = StepCosts({1: 1.0, 40: 2.0}, {1: 0.3, 8: 0.4})
+    apart = [[source(0.5, f"draft{n}")] for n in range(6)]
+    together = [[source(0.5)] for _ in range(6)]
+    count = lambda options: sum(choice.length for choice in LengthController(costs).choose(options, 6, 6))  # noqa: E731
+    assert count(together) > count(apart)
+
+
+def test_a_draft_far_behind_is_left_alone_where_it_gains_little():
+    """What it missed has to be fed first."""
+    costs = StepCosts({1: 1.0, 40: 3.0}, {1: 0.1, 8: 0.8})
+    assert lengths([0.3], costs, behind=0) > [0]
+    assert lengths([0.3], costs, behind=400) == [0]
+
+
+def test_longer_texts_in_the_cache_make_rows_relatively_cheaper():
+    """A run that reads a lot of cache anyway gets longer proposals."""
+    costs = StepCosts({1: 1.0, 40: 9.0}, {1: 0.1, 8: 0.2}, attention_per_token=0.001, context=100)
+    few, many = (LengthController(costs).choose([[source(0.6)]] * 2, 2, 2, cached)[0].length for cached in (100, 9000))
+    assert many > few
+
+
+def test_limits_hold():
+    """Nobody gets more than can still be used."""
     assert lengths([0.99], limits=[1]) == [1]
-    controller, (request,) = LengthController(CPU), requests_with(0.01)
-    tried = [controller.lengths([request], [4], [False], 1, 1)[0] for _ in range(64)]
-    assert sum(tried) == 2
+
+
+def planned(planner, request, steps):
+    return [planner.plan([request], rows=1, emitting=1, cached=0)[0][1] for _ in range(steps)]
+
+
+def test_a_neglected_request_is_tried_again_ever_more_seldom():
+    """One token after 32 steps without, then after 64 more; none at all where even a sure token would not pay."""
+    drafters = {"model": ModelDrafter(ToyModel(5, 0), prior_alpha=0.01)}
+    request = make_request([1], SamplingParams(max_tokens=500), drafter="model")
+    tried = planned(ProposalPlanner(drafters, LengthController(CPU)), request, 100)
+    assert [step for step, length in enumerate(tried) if length] == [31, 95]
     assert max(tried) == 1
+    dear = StepCosts({1: 1.0, 2: 2.5}, {1: 0.1, 8: 0.2})
+    request = make_request([1], SamplingParams(max_tokens=500), drafter="model")
+    assert sum(planned(ProposalPlanner(drafters, LengthController(dear)), request, 100)) == 0
+
+
+def test_a_request_starts_from_its_drafts_own_figure():
+    """A draft known to be good is trusted with more tokens at once."""
+    drafters = {"good": ModelDrafter(ToyModel(5, 0), 0.95), "poor": ModelDrafter(ToyModel(5, 0), 0.4)}
+    planner = ProposalPlanner(drafters, LengthController(CPU))
+    good, poor = (make_request([1], SamplingParams(max_tokens=50), drafter=name) for name in ("good", "poor"))
+    assert planned(planner, good, 1) > planned(planner, poor, 1)
+
+
+def test_the_companion_steps_in_where_it_finds_a_copy():
+    """Prompt lookup proposes in place of the request's own draft, once its own record is better."""
+    drafters = {"model": ModelDrafter(ToyModel(5, 0), 0.3), "lookup": PromptLookup()}
+    request = make_request([1, 2, 3, 1, 2, 3, 1, 2], SamplingParams(max_tokens=50), drafter="model")
+    assert ProposalPlanner(drafters, LengthController(CPU), "lookup").plan([request], 1, 1, 0)[0][0] == "lookup"
+    assert ProposalPlanner(drafters, LengthController(CPU)).plan([request], 1, 1, 0)[0][0] == "model"
+    fresh = make_request([1, 2, 3, 4], SamplingParams(max_tokens=50), drafter="model")
+    assert ProposalPlanner(drafters, LengthController(CPU), "lookup").plan([fresh], 1, 1, 0)[0][0] == "model"
 
 
 def test_estimates_follow_the_evidence():
@@ -76,6 +137,17 @@ def test_estimates_follow_the_evidence():
     for _ in range(50):
         estimate.add(0, was_rejected=True)
     assert estimate.alpha < 0.1
+
+
+def test_estimates_know_positions_apart():
+    """A first token that is always right and a second that never is; depths never seen are guessed from the mean."""
+    estimate = AcceptanceEstimate(0.5)
+    for _ in range(50):
+        estimate.add(1, was_rejected=True)
+    first, second, third = estimate.survival(3)
+    assert first > 0.85
+    assert second < 0.2 * first
+    assert third / second == pytest.approx(estimate.alpha, abs=0.05)
 
 
 def test_costs_are_interpolated_and_continued():
@@ -96,13 +168,17 @@ def test_costs_can_be_measured_on_the_smallest_caches(slots, length):
 
 
 def test_the_law_stays_exact_under_the_controller():
-    """Lengths that depend on what was accepted before leave the law of the answers unchanged, to 1e-10."""
+    """Lengths and sources that depend on what was accepted before leave the law of the answers unchanged, to 1e-10."""
     params = SamplingParams(temperature=1.0, max_tokens=4)
+    used = set()
 
     def run(randomness: Scripted) -> tuple[int, ...]:
         target = ToyModel(3, 2)
-        request = make_request([1, 0], params, randomness, drafter="model")
-        StepLoop(target, {"model": ModelDrafter(ToyModel(3, 9))}, LengthController(CPU)).run([request])
+        request = make_request([1, 0, 1, 0], params, randomness, drafter="model")
+        drafters = {"model": ModelDrafter(ToyModel(3, 9)), "lookup": PromptLookup()}
+        StepLoop(target, drafters, LengthController(CPU), companion="lookup").run([request])
+        used.update(request.estimates)
         return tuple(request.generated)
 
-    assert distance(exact_law(run), ToyModel(3, 2).law([1, 0], params)) < 1e-10
+    assert distance(exact_law(run), ToyModel(3, 2).law([1, 0, 1, 0], params)) < 1e-10
+    assert used == {"model", "lookup"}

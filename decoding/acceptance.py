@@ -1,0 +1,72 @@
+"""A running estimate of how far one request's proposals get."""
+
+from collections.abc import Sequence
+
+_FADE = 0.9  # a proposal: text changes its character, so old evidence must go
+_PRIOR_WEIGHT = 4.0  # proposals that the starting figure is worth; they fade like others
+_SHRINKAGE = 3.0  # proposals that the mean over positions is worth at each single one
+_PATIENCE, _MOST_PATIENCE = 32, 512  # steps without a proposal before the next try
+
+
+class AcceptanceEstimate:
+    """What one drafter may expect of one request: chances of acceptance by position.
+
+    Positions are shrunk towards their common mean, so that a depth that was seldom reached, or never
+    proposed, is guessed from the others.
+
+    Args:
+        alpha: where to start, such as the draft version's figure in the registry.
+    """
+
+    def __init__(self, alpha: float = 0.65):
+        self._accepted, self._reached = [alpha * _PRIOR_WEIGHT], [_PRIOR_WEIGHT]
+        self._survival: list[float] = []
+        self._steps_without, self._patience = 0, _PATIENCE
+
+    @property
+    def alpha(self) -> float:
+        """Chance that a proposed token is accepted, given that its position was reached, over all positions."""
+        return sum(self._accepted) / sum(self._reached)
+
+    def survival(self, longest: int) -> Sequence[float]:
+        """Chances that the tokens at positions 1 .. ``longest`` are accepted, each with all before it."""
+        if len(self._survival) < longest:
+            self._survival = self._chances(longest)
+        return self._survival if len(self._survival) == longest else self._survival[:longest]
+
+    def add(self, accepted: int, was_rejected: bool) -> None:
+        """One verified proposal: tokens accepted, and whether one was refused after them."""
+        missing = accepted + was_rejected - len(self._reached)
+        self._reached = [_FADE * value for value in self._reached] + [0.0] * missing
+        self._accepted = [_FADE * value for value in self._accepted] + [0.0] * missing
+        for position in range(accepted):
+            self._accepted[position] += 1
+            self._reached[position] += 1
+        if was_rejected:
+            self._reached[accepted] += 1
+        self._survival = []
+
+    def waits(self, was_proposed: bool) -> bool:
+        """Whether a request without a proposal goes on without one; now and then, ever more seldom, it should not.
+
+        Nothing is learned without proposals, so one is due after a while.
+        """
+        if was_proposed:
+            self._steps_without, self._patience = 0, _PATIENCE
+            return True
+        self._steps_without += 1
+        return self._steps_without < self._patience
+
+    def tried(self) -> None:
+        """A proposal was made although it did not seem to pay."""
+        self._steps_without, self._patience = 0, min(2 * self._patience, _MOST_PATIENCE)
+
+    def _chances(self, longest: int) -> list[float]:
+        mean = self.alpha
+        chances, chance = [], 1.0
+        for position in range(longest):
+            known = position < len(self._reached)
+            accepted, reached = (self._accepted[position], self._reached[position]) if known else (0.0, 0.0)
+            chance *= (accepted + _SHRINKAGE * mean) / (reached + _SHRINKAGE)
+            chances.append(chance)
+        return chances

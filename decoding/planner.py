@@ -1,0 +1,97 @@
+"""Which drafter proposes how many tokens for each request of a step."""
+
+from collections.abc import Mapping, Sequence
+
+from decoding.acceptance import AcceptanceEstimate
+from decoding.controller import Choice, LengthController, Source
+from decoding.drafter import Drafter
+from decoding.request import Origin, Request
+
+Plan = tuple[str | None, int]  # a drafter and a number of tokens
+_NOTHING: Plan = (None, 0)
+
+
+class ProposalPlanner:
+    """Plans proposals: as long as a request asks for, or a fixed length, or what a controller finds best.
+
+    Args:
+        drafters: by the names that requests carry; looked up anew at each step.
+        num_draft_tokens: a length for requests that leave it open, or a controller.
+        companion: name of a drafter whose proposals are free, such as prompt lookup. A controller may let it
+            propose in place of a request's own drafter, step by step; a fixed length is the drafter's own.
+    """
+
+    def __init__(
+        self, drafters: Mapping[str, Drafter], num_draft_tokens: int | LengthController, companion: str | None = None
+    ):
+        self._drafters, self._lengths, self._companion = drafters, num_draft_tokens, companion
+
+    def plan(self, requests: Sequence[Request], rows: int, emitting: int, cached: int) -> list[Plan]:
+        """A plan for each request that has exactly one token pending.
+
+        Args:
+            rows: rows that this step's target run has anyway.
+            emitting: requests that get a token from it anyway.
+            cached: tokens in the cache that the run attends to.
+        """
+        plans = [self._asked(request) for request in requests]
+        if isinstance(self._lengths, int):
+            return [plan or self._own(request, self._lengths) for plan, request in zip(plans, requests, strict=True)]
+        options = [[] if plan else self._sources(request) for plan, request in zip(plans, requests, strict=True)]
+        if any(options):
+            choices = self._lengths.choose(options, rows, emitting, cached)
+            may_pay = self._lengths.may_pay(rows, emitting, cached)
+            for index, (request, choice) in enumerate(zip(requests, choices, strict=True)):
+                if options[index]:
+                    plans[index] = self._tried(request, choice, may_pay)
+        return [plan or _NOTHING for plan in plans]
+
+    def feedback(self, request: Request, drafter: str, accepted: int, was_rejected: bool) -> None:
+        """A proposal of ``drafter`` was verified."""
+        if isinstance(self._lengths, LengthController):
+            self._estimate(request, drafter).add(accepted, was_rejected)
+
+    def _asked(self, request: Request) -> Plan | None:
+        """What leaves nothing to plan; None otherwise."""
+        if request.drafter is None or request.drafter not in self._drafters or request.num_remaining < 2:
+            return _NOTHING
+        return None if request.num_draft_tokens is None else self._own(request, request.num_draft_tokens)
+
+    def _own(self, request: Request, length: int) -> Plan:
+        length = min(length, request.num_remaining - 1)  # the target adds one token of its own
+        return (request.drafter, length) if length > 0 else _NOTHING
+
+    def _sources(self, request: Request) -> list[Source]:
+        names = [request.drafter]
+        if request.may_copy and self._companion != request.drafter:
+            names.append(self._companion)
+        return [source for name in names if (source := self._source(request, name)) is not None]
+
+    def _source(self, request: Request, name: str | None) -> Source | None:
+        drafter = self._drafters.get(name or "")
+        behind = drafter.behind(request) if drafter is not None else None
+        if name is None or drafter is None or behind is None:
+            return None
+        assert isinstance(self._lengths, LengthController)
+        longest = min(self._lengths.longest, request.num_remaining - 1)
+        survival = self._estimate(request, name).survival(longest)
+        return Source(name, survival, drafter.origin is Origin.LOOKUP, behind)
+
+    def _tried(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
+        """The choice, or one token of the own drafter where nothing else would ever be learned about it."""
+        if choice.source is not None:
+            if choice.source.drafter == request.drafter:
+                self._estimate(request, choice.source.drafter).waits(was_proposed=True)
+            return choice.source.drafter, choice.length
+        assert request.drafter is not None
+        estimate = self._estimate(request, request.drafter)
+        if estimate.waits(was_proposed=False) or not may_pay:
+            return _NOTHING
+        estimate.tried()
+        return request.drafter, 1
+
+    def _estimate(self, request: Request, name: str) -> AcceptanceEstimate:
+        estimate = request.estimates.get(name)
+        if estimate is None:
+            estimate = request.estimates[name] = AcceptanceEstimate(self._drafters[name].prior_alpha)
+        return estimate
