@@ -25,12 +25,16 @@ class Drafter(Protocol):
         """Tokens that it must be fed before it can propose for a request; None where it could not propose at all."""
         ...
 
+    def num_nodes(self, num_draft_tokens: int) -> int:
+        """Most nodes of a proposal whose paths have at most ``num_draft_tokens`` tokens; a chain has as many."""
+        ...
+
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One proposal a request, of at most the given number of tokens along any path; may be empty."""
         ...
 
-    def commit(self, request: Request, num_accepted: int) -> None:
-        """The last proposal for ``request`` was verified: its first ``num_accepted`` path tokens stay.
+    def commit(self, request: Request, path: Sequence[int]) -> None:
+        """The last proposal for ``request`` was verified: the nodes of ``path``, from the root down, stay.
 
         Called before ``request.token_ids`` grows.
         """

@@ -20,7 +20,7 @@ from decoding.proposal import EMPTY, Proposal
 from decoding.request import FinishReason, Origin, Request, StepOutput
 from decoding.sampling import probabilities
 from decoding.span import Span
-from decoding.verification import VerificationResult, verify_greedy, verify_match, verify_rejection
+from decoding.verification import VerificationResult, verify, verify_greedy
 
 
 @dataclass(slots=True)
@@ -176,8 +176,9 @@ class StepLoop:
         cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
         groups: dict[str, list[tuple[_Turn, int]]] = {}
         plans = self._planner.plan([turn.request for turn in ready], rows, emitting, cached) if ready else []
-        for turn, (name, length) in zip(ready, plans, strict=True):
-            if name is not None:
+        for turn, (name, planned) in zip(ready, plans, strict=True):
+            length = self._fitting(turn, name, planned) if name is not None else 0
+            if name is not None and length:
                 turn.drafter = name
                 groups.setdefault(name, []).append((turn, length))
         for name, group in groups.items():
@@ -185,6 +186,13 @@ class StepLoop:
             proposals = self.drafters[name].propose([turn.request for turn, _ in group], lengths)
             for (turn, _), proposal in zip(group, proposals, strict=True):
                 turn.proposal = proposal
+
+    def _fitting(self, turn: _Turn, drafter: str, num_draft_tokens: int) -> int:
+        """The longest paths up to ``num_draft_tokens`` whose tree the slot has room for, whatever will be drawn."""
+        room = self.target.cache.max_length - self.target.cache.lengths[turn.slot] - len(turn.pending)
+        while num_draft_tokens and self.drafters[drafter].num_nodes(num_draft_tokens) > room:
+            num_draft_tokens -= 1
+        return num_draft_tokens
 
     def _verify(self, turns: list[_Turn], logits: Tensor) -> list[StepOutput]:
         outputs: list[StepOutput] = []
@@ -204,7 +212,7 @@ class StepLoop:
         request, proposal = turn.request, turn.proposal
         if len(proposal):
             drafter = self.drafters[turn.drafter]
-            drafter.commit(request, len(result.path))
+            drafter.commit(request, result.path)
             was_rejected = _has_child(proposal, result.path)
             self._planner.feedback(request, turn.drafter, len(result.path), was_rejected)
             request.counts.num_rejected_drafts += was_rejected
@@ -240,9 +248,7 @@ def _apply_rule(turn: _Turn, best: list[int], logits: Tensor) -> VerificationRes
     if request.sampling.is_greedy:
         return verify_greedy(proposal, best)
     target_probs = probabilities(logits, request.sampling)
-    if proposal.draft_probs is not None:
-        return verify_rejection(proposal, target_probs, request.randomness)
-    return verify_match(proposal, target_probs, request.randomness)
+    return verify(proposal, target_probs, request.randomness, request.sampling.lossy)
 
 
 def _has_child(proposal: Proposal, path: list[int]) -> bool:

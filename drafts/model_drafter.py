@@ -46,6 +46,9 @@ class ModelDrafter:
             return None
         return len(request.token_ids) - (self.model.cache.lengths[slot] if slot is not None else 0) - 1
 
+    def num_nodes(self, num_draft_tokens: int) -> int:
+        return num_draft_tokens
+
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One chain a request; empty where the draft has no slot or no room left."""
         chains: dict[int, list[int]] = {}
@@ -68,9 +71,9 @@ class ModelDrafter:
             for i in range(len(requests))
         ]
 
-    def commit(self, request: Request, num_accepted: int) -> None:
+    def commit(self, request: Request, path: Sequence[int]) -> None:
         slot = self._slots[request.request_id]
-        kept = min(len(request.token_ids) + num_accepted, self.model.cache.lengths[slot])
+        kept = min(len(request.token_ids) + len(path), self.model.cache.lengths[slot])
         self.model.cache.rollback(slot, kept)
 
     def release(self, request_id: str) -> None:

@@ -24,10 +24,13 @@ class PromptLookup:
     def behind(self, request: Request) -> int | None:
         return None if self._find(request) is None else 0
 
+    def num_nodes(self, num_draft_tokens: int) -> int:
+        return num_draft_tokens
+
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         return [self._propose(*pair) for pair in zip(requests, num_draft_tokens, strict=True)]
 
-    def commit(self, request: Request, num_accepted: int) -> None:
+    def commit(self, request: Request, path: Sequence[int]) -> None:
         """Nothing to repair: the index is built from committed tokens only."""
 
     def release(self, request_id: str) -> None:

@@ -38,7 +38,10 @@ class TreeDrafter:
                 token_ids.append(self._random.randrange(self._vocab_size))
         return Proposal(token_ids, parents)
 
-    def commit(self, request, num_accepted):
+    def num_nodes(self, num_draft_tokens):
+        return 3 * num_draft_tokens
+
+    def commit(self, request, path):
         pass
 
     def release(self, request_id):
