@@ -4,15 +4,35 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from decoding.acceptance import AcceptanceEstimate
+from decoding.logprobs import MAX_TOP_LOGPROBS, TokenLogprob
 from decoding.lossy import Lossy
 from decoding.randomness import Randomness
+from decoding.seen_tokens import SeenTokens
 
 GREEDY_BELOW = 1e-5  # logits over a smaller temperature overflow, and greedy is what they tend to
+MAX_LOGIT_BIAS = 100  # OpenAI's
+_RANGES = {
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (0.01, 100.0),  # any positive number to vLLM; beyond these logits may overflow
+    "presence_penalty": (-2.0, 2.0),  # OpenAI's, as the next
+    "frequency_penalty": (-2.0, 2.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is drawn, applied alike to target and draft.
+
+    Order and meaning: `decoding.processors` (bias, penalties), then `decoding.sampling` (temperature and cuts).
+
+    Attributes:
+        min_p: tokens less probable than this share of the most probable one are cut; 0 keeps all.
+        repetition_penalty: above 1 makes tokens of prompt and answer less likely.
+        presence_penalty: subtracted from the logits of tokens in the answer.
+        frequency_penalty: subtracted from them once for each time that they stand there.
+        logit_bias: (token id, added to its logit), each token once.
+        num_logprobs: alternatives reported beside each emitted token's log-probability; None reports nothing.
+        lossy: a verification rule that changes what is said, for speed; None is exact.
 
     Raises:
         ValueError: a value outside its range.
@@ -24,7 +44,13 @@ class SamplingParams:
     seed: int = 0
     max_tokens: int = 128
     stop_token_ids: frozenset[int] = frozenset()
-    lossy: Lossy | None = None  # a verification rule that changes what is said, for speed; None is exact
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    num_logprobs: int | None = None
+    lossy: Lossy | None = None
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -35,12 +61,39 @@ class SamplingParams:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {value}; it must be at least {least:g} and at most {most:g}")
+        if self.num_logprobs is not None and not 0 <= self.num_logprobs <= MAX_TOP_LOGPROBS:
+            raise ValueError(f"num_logprobs is {self.num_logprobs}; it must be 0 to {MAX_TOP_LOGPROBS}, or None")
         if self.lossy is not None and self.is_greedy:
             raise ValueError("lossy rules accept by probability; they need a temperature above 0")
+        self._check_bias()
 
     @property
     def is_greedy(self) -> bool:
         return self.temperature < GREEDY_BELOW
+
+    @property
+    def has_penalties(self) -> bool:
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+
+    @property
+    def has_processors(self) -> bool:
+        """Something changes the logits before temperature."""
+        return bool(self.logit_bias) or self.has_penalties
+
+    def _check_bias(self) -> None:
+        for token_id, bias in self.logit_bias:
+            if token_id < 0:
+                raise ValueError(f"logit_bias names token {token_id}; ids start at 0")
+            if not -MAX_LOGIT_BIAS <= bias <= MAX_LOGIT_BIAS:
+                raise ValueError(
+                    f"logit_bias of token {token_id} is {bias}; it must be -{MAX_LOGIT_BIAS} to {MAX_LOGIT_BIAS}"
+                )
+        if len(dict(self.logit_bias)) < len(self.logit_bias):
+            raise ValueError("logit_bias names a token twice")
 
 
 class FinishReason(StrEnum):
@@ -117,6 +170,7 @@ class Request:
     token_ids: list[int] = field(init=False)
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
     estimates: dict[str, AcceptanceEstimate] = field(default_factory=dict)  # by drafter
+    seen: SeenTokens | None = None  # kept by `decoding.processors` for requests with penalties
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)
@@ -135,10 +189,12 @@ class Request:
 class StepOutput:
     """What one step added to one request; ``finish_reason`` is set on its last one.
 
-    A stop token is part of ``token_ids``; whether it is shown is the caller's business.
+    A stop token is part of ``token_ids``; whether it is shown is the caller's business. ``logprobs`` has an
+    entry a token if the request wants them, else none.
     """
 
     request: Request
     token_ids: list[int]
     origins: list[Origin]
     finish_reason: FinishReason | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
