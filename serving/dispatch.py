@@ -3,16 +3,13 @@
 import asyncio
 import logging
 import os
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from litserve.utils import ResponseBufferItem
-
 from configs.errors import PolydraftError, ServerError
 from serving.errors import DeadlineError, QueueFullError
-from serving.wire import STEPS_UID, Job, Output, Routing, Status, StepMessage
+from serving.wire import Job, Output, Routing, Status, StepMessage
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +29,8 @@ class Dispatcher:
     """Submits jobs and delivers what comes back.
 
     Args:
-        response_buffer: LitServe's; one reserved entry receives all messages of the worker.
+        news: where the worker's messages arrive, one a step. LitServe's own way back crosses a third process
+            and costs the step loop a round trip to it.
         submit: puts a job on LitServe's request queue.
         control: the worker listens at its other end for ids to cancel, and for None: a job is in the queue.
         capacity: most requests in the worker, running and waiting.
@@ -40,15 +38,13 @@ class Dispatcher:
 
     def __init__(
         self,
-        response_buffer: dict[str, ResponseBufferItem],
+        news: Connection,
         submit: Callable[[Job], None],
         control: Connection,
         capacity: int,
         deadline_seconds: float,
     ):
-        self._steps = ResponseBufferItem(event=asyncio.Event(), response_queue=deque())
-        response_buffer[STEPS_UID] = self._steps
-        self._submit, self._control = submit, control
+        self._news, self._submit, self._control = news, submit, control
         self._capacity, self._deadline_seconds = capacity, deadline_seconds
         self._tickets: dict[str, Ticket] = {}
         self.status: Status | None = None
@@ -83,14 +79,16 @@ class Dispatcher:
 
     async def deliver_forever(self) -> None:
         """Deliver the worker's messages as they come."""
-        queue = self._steps.response_queue
-        assert queue is not None
-        while True:
-            await self._steps.event.wait()
-            self._steps.event.clear()
-            while queue:
-                text, _ = queue.popleft()
-                self._deliver(StepMessage.from_json(text))
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._news.fileno(), arrived.set)
+        try:
+            while True:
+                await arrived.wait()
+                arrived.clear()
+                while self._news.poll(0):
+                    self._deliver(StepMessage.from_json(self._news.recv_bytes()))
+        finally:
+            loop.remove_reader(self._news.fileno())
 
     def _deliver(self, message: StepMessage) -> None:
         if self.status is None:

@@ -75,11 +75,13 @@ class WorkerAPI(ls.LitAPI):
         spec: OpenAISpec,
         plan: Plan,
         cancellations: Connection,
+        news: Connection,
         problems: Connection,
         build: Callable[[Plan], Engine],
     ):
         super().__init__(spec=spec, loop=WorkerLoop())
-        self.plan, self.cancellations, self.problems, self._build = plan, cancellations, problems, build
+        self.plan, self.cancellations, self.news = plan, cancellations, news
+        self.problems, self._build = problems, build
 
     def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
         """Load the model, in the worker."""
@@ -112,10 +114,11 @@ class PolydraftServer(ls.LitServer):
         self._serving = deployment.serving
         context = multiprocessing.get_context("spawn")
         cancellations, self._control = context.Pipe(duplex=False)
+        self._news, news = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
         self._spec = OpenAISpec()
         super().__init__(
-            WorkerAPI(self._spec, plan, cancellations, problems, build),
+            WorkerAPI(self._spec, plan, cancellations, news, problems, build),
             accelerator="cpu",
             timeout=False,
             healthcheck_path="/litserve/health",
@@ -131,9 +134,7 @@ class PolydraftServer(ls.LitServer):
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """In the HTTP process: deliver the worker's messages for as long as requests are served."""
         capacity = self._plan.slots + self._serving.max_queue
-        dispatcher = Dispatcher(
-            self.response_buffer, self._submit, self._control, capacity, self._serving.deadline_seconds
-        )
+        dispatcher = Dispatcher(self._news, self._submit, self._control, capacity, self._serving.deadline_seconds)
         self._spec.desk.dispatcher = dispatcher
         main = os.getppid()
         # Ctrl-C reaches the whole group: the main process answers it, by ending this one gracefully.

@@ -13,9 +13,8 @@ from queue import Empty
 from typing import Any, Protocol
 
 from litserve.loops import LitLoop
-from litserve.utils import LitAPIStatus, LoopResponseType
 
-from serving.wire import STEPS_UID, Job, StepMessage
+from serving.wire import Job, StepMessage
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +116,9 @@ class StepScheduler:
 class WorkerLoop(LitLoop):
     """Runs a `StepScheduler` where LitServe would run its own loop."""
 
-    def __call__(
-        self, lit_api: Any, _device: str, _worker_id: int, request_queue: Any, transport: Any, *_: Any
-    ) -> None:
+    def __call__(self, lit_api: Any, _device: str, _worker_id: int, request_queue: Any, *_: Any) -> None:
         def send(message: StepMessage) -> None:
-            # The only HTTP process is number 0.
-            self.put_response(transport, 0, STEPS_UID, message.to_json(), LitAPIStatus.OK, LoopResponseType.STREAMING)
+            lit_api.news.send_bytes(message.to_json().encode())
 
         scheduler = StepScheduler(lit_api.engine, request_queue, lit_api.cancellations, send)
 

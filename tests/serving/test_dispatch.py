@@ -12,26 +12,25 @@ from configs.errors import ServerError
 from decoding.request import Origin, SamplingParams, SpeculationCounts
 from serving.dispatch import Dispatcher
 from serving.errors import DeadlineError, QueueFullError
-from serving.wire import STEPS_UID, Job, Load, Output, Routing, Status, StepMessage
+from serving.wire import Job, Load, Output, Routing, Status, StepMessage
 
 
 class Bench:
     """A dispatcher with both ends of its channels in hand."""
 
     def __init__(self, capacity: int = 2, deadline: float = 30, pid: int | None = None):
-        self.buffer: dict[str, Any] = {}
         self.jobs: list[Job] = []
         self.worker_end, control = multiprocessing.Pipe(duplex=False)
         self.control: Connection = control
-        self.dispatcher = Dispatcher(self.buffer, self.jobs.append, control, capacity, deadline)
+        news, self.worker_news = multiprocessing.Pipe(duplex=False)
+        self.news: Connection = news
+        self.dispatcher = Dispatcher(news, self.jobs.append, control, capacity, deadline)
         self.pid = pid or multiprocessing.current_process().pid or 0
 
     def say(self, *outputs: Output, **more: Any) -> None:
         """As if the worker had sent a message."""
         message = StepMessage(Status(self.pid, Load(), "off"), list(outputs), **more)
-        item = self.buffer[STEPS_UID]
-        item.response_queue.append((message.to_json(), "OK"))
-        item.event.set()
+        self.worker_news.send_bytes(message.to_json().encode())
 
     def told(self) -> list[str | None]:
         """What the worker has been told since the last call."""
@@ -56,8 +55,8 @@ def run(bench: Bench, test: Callable[[], Awaitable[None]]) -> None:
         task.cancel()
 
     asyncio.run(main())
-    bench.control.close()
-    bench.worker_end.close()
+    for end in (bench.control, bench.worker_end, bench.news, bench.worker_news):
+        end.close()
 
 
 class TestDispatcher:
