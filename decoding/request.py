@@ -129,6 +129,20 @@ class SpeculationCounts:
     num_generated_tokens: int = 0
     num_rejected_drafts: int = 0  # drafts that had a token refused
 
+    def add_run(self, num_drafted: int, num_accepted: int, num_emitted: int) -> None:
+        """A target run that emitted tokens, after verifying ``num_drafted`` proposed ones (0: nothing proposed)."""
+        self.num_target_runs += 1
+        self.num_generated_tokens += num_emitted
+        if not num_drafted:
+            return
+        self.num_drafts += 1
+        self.num_draft_tokens += num_drafted
+        self.num_accepted_tokens += num_accepted
+        missing = num_accepted - len(self.num_accepted_tokens_per_pos)
+        self.num_accepted_tokens_per_pos.extend([0] * missing)
+        for position in range(num_accepted):
+            self.num_accepted_tokens_per_pos[position] += 1
+
     @property
     def mean_acceptance_length(self) -> float | None:
         """1 + accepted / drafts over speculative runs only (vLLM's meaning); None without any."""

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
+from decoding.laws import Law, laws
+from decoding.logprobs import read_logprobs
 from decoding.model import LanguageModel
 from decoding.planner import ProposalPlanner
+from decoding.processors import Block
 from decoding.proposal import EMPTY, Proposal
 from decoding.request import FinishReason, Origin, Request, StepOutput
-from decoding.sampling import probabilities
 from decoding.span import Span
 from decoding.verification import VerificationResult, verify, verify_greedy
 
@@ -101,13 +103,16 @@ class StepLoop:
         """Queue a request; it starts at the next step that finds a free slot.
 
         Raises:
-            ValueError: it could not finish within the cache's length.
+            ValueError: it could not finish within the cache's length, or biases what is no token.
         """
         needed, room = len(request.prompt_token_ids) + request.sampling.max_tokens, self.target.cache.max_length
         if not request.prompt_token_ids:
             raise ValueError("the prompt is empty")
         if needed > room:
             raise ValueError(f"prompt and answer may need {needed} tokens; this deployment holds {room}")
+        unknown = [token for token, _ in request.sampling.logit_bias if token >= self.target.config.vocab_size]
+        if unknown:
+            raise ValueError(f"logit_bias names token {unknown[0]}; there are {self.target.config.vocab_size}")
         self._waiting.append(request)
 
     def assign(self, request_id: str, drafter: str | None) -> None:
@@ -195,17 +200,15 @@ class StepLoop:
         return num_draft_tokens
 
     def _verify(self, turns: list[_Turn], logits: Tensor) -> list[StepOutput]:
-        outputs: list[StepOutput] = []
-        best = logits.argmax(dim=-1).tolist() if any(turn.request.sampling.is_greedy for turn in turns) else []
-        row = 0
+        emitting = [turn for turn in turns if turn.is_complete]
         for turn in turns:
             if not turn.is_complete:
                 self.target.cache.commit(turn.slot, range(len(turn.pending)))
-                continue
-            end = row + 1 + len(turn.proposal)
-            result = _apply_rule(turn, best[row:end], logits[row:end])
-            outputs.append(self._commit(turn, result))
-            row = end
+        found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting])
+        results = [_apply_rule(turn, law) for turn, law in zip(emitting, found, strict=True)]
+        outputs = [self._commit(turn, result) for turn, result in zip(emitting, results, strict=True)]
+        if any(turn.request.sampling.num_logprobs is not None for turn in emitting):
+            _add_logprobs(logits, emitting, results, outputs)
         return outputs
 
     def _commit(self, turn: _Turn, result: VerificationResult) -> StepOutput:
@@ -225,7 +228,7 @@ class StepLoop:
         tokens = [*(proposal.token_ids[node] for node in result.path), result.token_id]
         tokens, finish_reason = _cut(tokens, request)
         request.token_ids.extend(tokens)
-        _count(request, proposal, len(result.path), len(tokens))
+        request.counts.add_run(len(proposal), len(result.path), len(tokens))
         if len(proposal) and self.drafters[turn.drafter].origin is Origin.LOOKUP:
             request.counts.num_copied_tokens += len(proposal)
         if finish_reason is not None:
@@ -243,12 +246,29 @@ class StepLoop:
                 self.drafters[name].release(request.request_id)
 
 
-def _apply_rule(turn: _Turn, best: list[int], logits: Tensor) -> VerificationResult:
-    request, proposal = turn.request, turn.proposal
-    if request.sampling.is_greedy:
-        return verify_greedy(proposal, best)
-    target_probs = probabilities(logits, request.sampling)
-    return verify(proposal, target_probs, request.randomness, request.sampling.lossy)
+def _apply_rule(turn: _Turn, law: Law) -> VerificationResult:
+    if isinstance(law, list):
+        return verify_greedy(turn.proposal, law)
+    return verify(turn.proposal, law, turn.request.randomness, turn.request.sampling.lossy)
+
+
+def _add_logprobs(
+    logits: Tensor, turns: list[_Turn], results: list[VerificationResult], outputs: list[StepOutput]
+) -> None:
+    rows: list[int] = []
+    token_ids: list[int] = []
+    owners: list[StepOutput] = []
+    start = 0
+    for turn, result, output in zip(turns, results, outputs, strict=True):
+        if turn.request.sampling.num_logprobs is not None:
+            drawn_at = [start, *(start + 1 + node for node in result.path)]
+            rows += drawn_at[: len(output.token_ids)]
+            token_ids += output.token_ids
+            owners += [output] * len(output.token_ids)
+        start += 1 + len(turn.proposal)
+    num_top = [owner.request.sampling.num_logprobs or 0 for owner in owners]
+    for owner, logprob in zip(owners, read_logprobs(logits, rows, token_ids, num_top), strict=True):
+        owner.logprobs.append(logprob)
 
 
 def _has_child(proposal: Proposal, path: list[int]) -> bool:
@@ -263,18 +283,3 @@ def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason |
     if len(tokens) >= request.num_remaining:
         return tokens[: request.num_remaining], FinishReason.LENGTH
     return tokens, None
-
-
-def _count(request: Request, proposal: Proposal, num_accepted: int, num_emitted: int) -> None:
-    counts = request.counts
-    counts.num_target_runs += 1
-    counts.num_generated_tokens += num_emitted
-    if not len(proposal):
-        return
-    counts.num_drafts += 1
-    counts.num_draft_tokens += len(proposal)
-    counts.num_accepted_tokens += num_accepted
-    missing = num_accepted - len(counts.num_accepted_tokens_per_pos)
-    counts.num_accepted_tokens_per_pos.extend([0] * missing)
-    for position in range(num_accepted):
-        counts.num_accepted_tokens_per_pos[position] += 1

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from decoding.laws import laws
 from decoding.model import LanguageModel
+from decoding.processors import Block
 from decoding.proposal import EMPTY, Proposal
+from decoding.randomness import choose_rows
 from decoding.request import Origin, Request
-from decoding.sampling import probabilities
 from decoding.span import Span
 
 _CATCH_UP_ROWS = 512
@@ -51,24 +53,28 @@ class ModelDrafter:
 
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One chain a request; empty where the draft has no slot or no room left."""
-        chains: dict[int, list[int]] = {}
-        laws: dict[int, list[Tensor]] = {}
+        chains: list[list[int]] = [[] for _ in requests]
+        drawn_from: list[list[Tensor]] = [[] for _ in requests]
         active = [i for i, length in enumerate(num_draft_tokens) if length > 0 and self._has_room(requests[i], length)]
         for depth in range(max((num_draft_tokens[i] for i in active), default=0)):
             active = [i for i in active if num_draft_tokens[i] > depth]
             group = [requests[i] for i in active]
             logits = self._extend(group, [chains[i][-1] for i in active]) if depth else self._catch_up(group)
-            best = logits.argmax(dim=-1).tolist()
-            for row, i in enumerate(active):
-                if requests[i].sampling.is_greedy:
-                    chains.setdefault(i, []).append(best[row])
-                    continue
-                law = probabilities(logits[row : row + 1], requests[i].sampling)[0]
-                chains.setdefault(i, []).append(requests[i].randomness.choose(law))
-                laws.setdefault(i, []).append(law)
+            found = laws(logits, [Block.last(requests[i], chains[i]) for i in active])
+            drawn: dict[int, Tensor] = {}
+            for i, law in zip(active, found, strict=True):
+                if isinstance(law, list):
+                    chains[i].append(law[0])
+                else:
+                    drawn[i] = law
+            if drawn:
+                tokens = choose_rows(torch.cat(list(drawn.values())), [requests[i].randomness for i in drawn])
+                for (i, law), token_id in zip(drawn.items(), tokens, strict=True):
+                    chains[i].append(token_id)
+                    drawn_from[i].append(law)
         return [
-            Proposal.chain(chains[i], torch.stack(laws[i]) if i in laws else None) if i in chains else EMPTY
-            for i in range(len(requests))
+            Proposal.chain(chain, torch.cat(rows) if rows else None) if chain else EMPTY
+            for chain, rows in zip(chains, drawn_from, strict=True)
         ]
 
     def commit(self, request: Request, path: Sequence[int]) -> None:
