@@ -7,9 +7,10 @@ from torch import Tensor
 
 from decoding.cache import KVCache
 from decoding.config import ModelConfig
+from decoding.model import PlainGreedy
 from decoding.request import Request, SamplingParams, SpeculationCounts
-from decoding.sampling import probabilities
 from decoding.span import Span
+from tests.reference_law import reference_law, reference_logits
 
 
 def toy_config(vocab_size: int) -> ModelConfig:
@@ -36,7 +37,7 @@ def toy_config(vocab_size: int) -> ModelConfig:
     )
 
 
-class ToyModel:
+class ToyModel(PlainGreedy):
     """A language model whose logits are an arbitrary function of the last ``memory`` tokens.
 
     The real `KVCache` holds token ids in place of keys, so that a context is read back exactly as
@@ -73,12 +74,14 @@ class ToyModel:
             contexts.append([*(contexts[parent] if parent >= 0 else held), token_id])
         return [self.logits(context) for context in contexts[span.logits_from :]]
 
-    def greedy(self, prompt: Sequence[int], length: int) -> list[int]:
+    def greedy(self, prompt: Sequence[int], length: int, params: SamplingParams | None = None) -> list[int]:
         """What the target alone says at temperature 0."""
-        text = list(prompt)
+        answer: list[int] = []
         for _ in range(length):
-            text.append(int(self.logits(text).argmax()))
-        return text[len(prompt) :]
+            logits = self.logits([*prompt, *answer]).tolist()
+            processed = reference_logits(logits, prompt, answer, params or SamplingParams())
+            answer.append(processed.index(max(processed)))
+        return answer
 
     def law(self, prompt: Sequence[int], params: SamplingParams) -> dict[tuple[int, ...], float]:
         """Probability of every answer of ``params.max_tokens`` tokens or ending in a stop token."""
@@ -94,8 +97,7 @@ class ToyModel:
         return done
 
     def _next(self, prompt: Sequence[int], answer: Sequence[int], params: SamplingParams) -> list[float]:
-        law: list[float] = probabilities(self.logits([*prompt, *answer])[None], params)[0].tolist()
-        return law
+        return reference_law(self.logits([*prompt, *answer]).tolist(), prompt, answer, params)
 
 
 class Scripted:
