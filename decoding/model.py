@@ -32,3 +32,45 @@ class LanguageModel(Protocol):
         which other rows share the pass, bit for bit.
         """
         ...
+
+    def argmax(self, logits: Tensor) -> list[int]:
+        """The most probable token of each row of this model's logits [rows, vocab_size]; the first of equals."""
+        ...
+
+    def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
+        """Run the pass, then let each span go on greedily until it has its number of new tokens, 1 or more.
+
+        Each span wants the logits of its last row and no others. All rows that were fed are committed: those
+        of the spans and every new token but the last.
+        """
+        ...
+
+
+class PlainGreedy:
+    """`argmax` and `draft` in terms of `forward`, for models that have no faster way."""
+
+    cache: KVCache
+
+    def forward(self, spans: Sequence[Span]) -> Tensor:
+        """See `LanguageModel.forward`."""
+        raise NotImplementedError
+
+    def argmax(self, logits: Tensor) -> list[int]:
+        """See `LanguageModel.argmax`."""
+        best: list[int] = logits.argmax(dim=-1).tolist()
+        return best
+
+    def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
+        """See `LanguageModel.draft`."""
+        drafted: list[list[int]] = [[] for _ in spans]
+        active = [(span, index) for index, span in enumerate(spans)]
+        while active:
+            best = self.argmax(self.forward([span for span, _ in active]))
+            going = []
+            for token_id, (span, index) in zip(best, active, strict=True):
+                self.cache.commit(span.slot, range(len(span.token_ids)))
+                drafted[index].append(token_id)
+                if len(drafted[index]) < lengths[index]:
+                    going.append((Span(span.slot, [token_id]), index))
+            active = going
+        return drafted

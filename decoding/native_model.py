@@ -73,6 +73,56 @@ class NativeModel:
 
     def forward(self, spans: Sequence[Span]) -> Tensor:
         """See `LanguageModel.forward`. Raises ValueError for spans that cannot be run."""
+        words, num_logits = self._describe(spans)
+        self._forward(
+            self._weights.address,
+            self._cache_address,
+            words.buffer_info()[0],
+            self._floats_address,
+            self._integers_address,
+            self._logits_address,
+        )
+        view = self._views.get(num_logits)  # slicing a tensor costs as much as the rest of this function
+        if view is None:
+            view = self._views[num_logits] = self._logits[:num_logits]
+        return view
+
+    def argmax(self, logits: Tensor) -> list[int]:
+        """See `LanguageModel.argmax`."""
+        rows, vocab_size = logits.shape
+        best = array("i", bytes(4 * rows))
+        self._kernel.polydraft_argmax(logits.contiguous().data_ptr(), rows, vocab_size, best.buffer_info()[0])
+        return best.tolist()
+
+    def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
+        """See `LanguageModel.draft`; one call of the kernel, however long. Raises ValueError as `forward` does."""
+        cache, longest, count = self.cache, max(lengths), len(spans)
+        words, num_logits = self._describe(spans)
+        assert num_logits == count
+        assert min(lengths) > 0
+        for span, length in zip(spans, lengths, strict=True):
+            if cache.lengths[span.slot] + len(span.token_ids) + length - 1 > cache.max_length:
+                raise ValueError(f"slot {span.slot} has no room for {length} drafted tokens")
+        limits, owners = array("i", lengths), array("i", bytes(4 * count))
+        drafted = array("i", bytes(4 * count * longest))
+        self._kernel.polydraft_draft(
+            self._weights.address,
+            self._cache_address,
+            words.buffer_info()[0],
+            limits.buffer_info()[0],
+            owners.buffer_info()[0],
+            longest,
+            self._floats_address,
+            self._integers_address,
+            self._logits_address,
+            drafted.buffer_info()[0],
+        )
+        for span, length in zip(spans, lengths, strict=True):
+            cache.lengths[span.slot] += len(span.token_ids) + length - 1
+        return [drafted[row * longest :][:length].tolist() for row, length in enumerate(lengths)]
+
+    def _describe(self, spans: Sequence[Span]) -> tuple["array[int]", int]:
+        """The pass in the kernel's words, and its number of wanted logits; makes room for both."""
         check_spans(spans, self.cache, self.config.vocab_size)
         heads: list[int] = []
         token_ids: list[int] = []
@@ -90,19 +140,7 @@ class NativeModel:
             self._reserve(num_rows)
         if num_logits > self._logits_capacity:
             self._reserve_logits(num_logits)
-        words = array("i", [len(spans), num_rows, *heads, *token_ids, *parents])
-        self._forward(
-            self._weights.address,
-            self._cache_address,
-            words.buffer_info()[0],
-            self._floats_address,
-            self._integers_address,
-            self._logits_address,
-        )
-        view = self._views.get(num_logits)  # slicing a tensor costs as much as the rest of this function
-        if view is None:
-            view = self._views[num_logits] = self._logits[:num_logits]
-        return view
+        return array("i", [len(spans), num_rows, *heads, *token_ids, *parents]), num_logits
 
     def _reserve(self, rows: int) -> None:
         """Scratch for passes of at most ``rows`` rows, a power of two so that it seldom grows."""

@@ -76,6 +76,11 @@ class SamplingParams:
         return self.temperature < GREEDY_BELOW
 
     @property
+    def is_plain(self) -> bool:
+        """Nothing but the most probable token of the model itself will do."""
+        return self.is_greedy and not self.has_processors
+
+    @property
     def has_penalties(self) -> bool:
         return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 

@@ -204,7 +204,7 @@ class StepLoop:
         for turn in turns:
             if not turn.is_complete:
                 self.target.cache.commit(turn.slot, range(len(turn.pending)))
-        found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting])
+        found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting], self.target.argmax)
         results = [_apply_rule(turn, law) for turn, law in zip(emitting, found, strict=True)]
         outputs = [self._commit(turn, result) for turn, result in zip(emitting, results, strict=True)]
         if any(turn.request.sampling.num_logprobs is not None for turn in emitting):

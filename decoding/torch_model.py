@@ -15,6 +15,7 @@ from torch.nn import functional
 from decoding.cache import KVCache
 from decoding.checkpoint import read_config, read_weights
 from decoding.config import ModelConfig
+from decoding.model import PlainGreedy
 from decoding.rotary import rotary_tables
 from decoding.span import Span
 from decoding.span_check import check_spans
@@ -23,7 +24,7 @@ HAS_PREPACKED = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_poin
 PREPACK_ROWS = 8  # the row count that oneDNN is asked to lay weights out for; it serves all others
 
 
-class TorchModel:
+class TorchModel(PlainGreedy):
     """`LanguageModel` on torch operators, CPU, in any floating dtype."""
 
     def __init__(

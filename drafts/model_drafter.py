@@ -53,14 +53,30 @@ class ModelDrafter:
 
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """One chain a request; empty where the draft has no slot or no room left."""
+        pairs = zip(requests, num_draft_tokens, strict=True)
+        active = {i: n for i, (request, n) in enumerate(pairs) if n > 0 and self._has_room(request, n)}
+        greedy = [i for i in active if requests[i].sampling.is_plain]
+        drawn = [i for i in active if not requests[i].sampling.is_plain]
+        proposals = [EMPTY] * len(requests)
+        for which, draft in ((greedy, self._draft_greedily), (drawn, self._draft)):
+            if which:
+                chains = draft([requests[i] for i in which], [active[i] for i in which])
+                for i, proposal in zip(which, chains, strict=True):
+                    proposals[i] = proposal
+        return proposals
+
+    def _draft_greedily(self, requests: Sequence[Request], lengths: Sequence[int]) -> list[Proposal]:
+        return [Proposal.chain(chain) for chain in self.model.draft(self._spans(requests), lengths)]
+
+    def _draft(self, requests: Sequence[Request], lengths: Sequence[int]) -> list[Proposal]:
         chains: list[list[int]] = [[] for _ in requests]
         drawn_from: list[list[Tensor]] = [[] for _ in requests]
-        active = [i for i, length in enumerate(num_draft_tokens) if length > 0 and self._has_room(requests[i], length)]
-        for depth in range(max((num_draft_tokens[i] for i in active), default=0)):
-            active = [i for i in active if num_draft_tokens[i] > depth]
+        active = list(range(len(requests)))
+        for depth in range(max(lengths)):
+            active = [i for i in active if lengths[i] > depth]
             group = [requests[i] for i in active]
             logits = self._extend(group, [chains[i][-1] for i in active]) if depth else self._catch_up(group)
-            found = laws(logits, [Block.last(requests[i], chains[i]) for i in active])
+            found = laws(logits, [Block.last(requests[i], chains[i]) for i in active], self.model.argmax)
             drawn: dict[int, Tensor] = {}
             for i, law in zip(active, found, strict=True):
                 if isinstance(law, list):
@@ -73,7 +89,7 @@ class ModelDrafter:
                     chains[i].append(token_id)
                     drawn_from[i].append(law)
         return [
-            Proposal.chain(chain, torch.cat(rows) if rows else None) if chain else EMPTY
+            Proposal.chain(chain, torch.cat(rows) if rows else None)
             for chain, rows in zip(chains, drawn_from, strict=True)
         ]
 
@@ -97,12 +113,16 @@ class ModelDrafter:
         return True
 
     def _catch_up(self, requests: Sequence[Request]) -> Tensor:
-        """Logits [requests, vocab_size] after the last committed token of each, feeding whatever is missing."""
+        """Logits [requests, vocab_size] after the last committed token of each."""
+        return self._feed(self._spans(requests))
+
+    def _spans(self, requests: Sequence[Request]) -> list[Span]:
+        """What each cache misses, up to the last committed token; of a long text all but the end is fed here."""
         spans = [self._missing(request) for request in requests]
         while any(len(span.token_ids) > _CATCH_UP_ROWS for span in spans):
             self._feed([_first(span) for span in spans if len(span.token_ids) > _CATCH_UP_ROWS])
             spans = [self._missing(request) for request in requests]
-        return self._feed(spans)
+        return spans
 
     def _missing(self, request: Request) -> Span:
         slot = self._slots[request.request_id]

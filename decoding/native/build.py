@@ -48,6 +48,10 @@ def load_kernel(machine_flags: tuple[str, ...] = ("-march=native",)) -> ctypes.C
     library.polydraft_scratch.argtypes = [pointer, ctypes.c_int32, ctypes.c_int32]
     library.polydraft_scratch.restype = ctypes.c_int64
     library.polydraft_forward.argtypes, library.polydraft_forward.restype = [pointer] * 6, None
+    library.polydraft_argmax.argtypes = [pointer, ctypes.c_int32, ctypes.c_int32, pointer]
+    library.polydraft_argmax.restype = None
+    library.polydraft_draft.argtypes = [*[pointer] * 5, ctypes.c_int32, *[pointer] * 4]
+    library.polydraft_draft.restype = None
     return library
 
 

@@ -394,6 +394,41 @@ Scratch split_scratch(const Model& m, size_t rows, float* floats, int32_t* integ
   return s;
 }
 
+void run_pass(const Model& m, const Cache& cache, const Pass& pass, const Scratch& s, float* logits) {
+  for (int i = 0, first = 0; i < pass.num_spans; first += pass.spans[i++].num_rows)
+    for (int row = first; row < first + pass.spans[i].num_rows; ++row)
+      s.depths[row] = pass.parents[row] < 0 ? 0 : s.depths[first + pass.parents[row]] + 1;
+  for (int row = 0; row < pass.num_rows; ++row) embed(m, pass.token_ids[row], s.hidden + row * size_t(m.hidden));
+  int rows = pass.num_rows;
+  for (int layer = 0; layer < m.num_layers; ++layer) {
+    rows = attention_block(m, layer, cache, pass, s);
+    mlp_block(m, m.layers[layer], rows, s);
+  }
+  norm_rows(m, m.final_norm, rows, s);
+  multiply(m.head, s.normed, rows, false, logits);
+}
+
+Pass read_pass(const int32_t* words) {
+  const int32_t num_spans = words[0], num_rows = words[1];
+  const int32_t* token_ids = words + 2 + 4 * num_spans;
+  return {num_spans, num_rows, reinterpret_cast<const Span*>(words + 2), token_ids, token_ids + num_rows};
+}
+
+// Index of the first of the largest values.
+int32_t first_largest(const float* x, int size) {
+  Vector tops = splat(-INFINITY);
+  int i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    const Vector next = load(x + i);
+    tops = next > tops ? next : tops;
+  }
+  float top = -INFINITY;
+  for (int lane = 0; lane < kLanes; ++lane) top = tops[lane] > top ? tops[lane] : top;
+  for (; i < size; ++i) top = x[i] > top ? x[i] : top;
+  for (i = 0; i < size && x[i] != top; ++i) {}
+  return i < size ? i : 0;  // all of them not a number
+}
+
 }  // namespace
 
 extern "C" {
@@ -411,22 +446,41 @@ int64_t polydraft_scratch(const Model* model, int32_t rows, int32_t max_length) 
 // token ids, parents], writes keys and values to the cache and the wanted rows to logits [wanted, vocab].
 void polydraft_forward(const Model* model, const Cache* cache, const int32_t* words, float* floats, int32_t* integers,
                        float* logits) {
+  const Pass pass = read_pass(words);
+  run_pass(*model, *cache, pass, split_scratch(*model, pass.num_rows, floats, integers), logits);
+}
+
+// The most probable token of each row of logits [rows, vocab].
+void polydraft_argmax(const float* logits, int32_t rows, int32_t vocab, int32_t* token_ids) {
+  for (int32_t row = 0; row < rows; ++row) token_ids[row] = first_largest(logits + row * size_t(vocab), vocab);
+}
+
+// Runs the pass, of which each span wants its last row, and lets every span go on greedily on its own until it has
+// `lengths` new tokens, 1 or more: token_ids [spans, stride]. `words` is used up; `owners` has room for an integer a span.
+void polydraft_draft(const Model* model, const Cache* cache, int32_t* words, const int32_t* lengths, int32_t* owners,
+                     int32_t stride, float* floats, int32_t* integers, float* logits, int32_t* token_ids) {
   const Model& m = *model;
-  Pass pass{words[0], words[1], reinterpret_cast<const Span*>(words + 2), words + 2 + 4 * words[0], nullptr};
-  pass.parents = pass.token_ids + pass.num_rows;
-  const Scratch s = split_scratch(m, pass.num_rows, floats, integers);
-  int32_t* depths = s.depths;
-  for (int i = 0, first = 0; i < pass.num_spans; first += pass.spans[i++].num_rows)
-    for (int row = first; row < first + pass.spans[i].num_rows; ++row)
-      depths[row] = pass.parents[row] < 0 ? 0 : depths[first + pass.parents[row]] + 1;
-  for (int row = 0; row < pass.num_rows; ++row) embed(m, pass.token_ids[row], s.hidden + row * size_t(m.hidden));
-  int rows = pass.num_rows;
-  for (int layer = 0; layer < m.num_layers; ++layer) {
-    rows = attention_block(m, layer, *cache, pass, s);
-    mlp_block(m, m.layers[layer], rows, s);
+  const size_t vocab = m.head.outputs;
+  Pass pass = read_pass(words);
+  Span* spans = reinterpret_cast<Span*>(words + 2);
+  for (int i = 0; i < pass.num_spans; ++i) owners[i] = i;
+  for (int depth = 0; pass.num_spans; ++depth) {
+    run_pass(m, *cache, pass, split_scratch(m, pass.num_rows, floats, integers), logits);
+    int going = 0;
+    for (int i = 0; i < pass.num_spans; ++i) {
+      const int owner = owners[i];
+      token_ids[owner * stride + depth] = first_largest(logits + i * vocab, m.head.outputs);
+      if (depth + 1 == lengths[owner]) continue;
+      spans[going] = {spans[i].slot, spans[i].cached + spans[i].num_rows, 1, 0};
+      owners[going++] = owner;
+    }
+    int32_t *next = words + 2 + 4 * going, *parents = next + going;
+    for (int i = 0; i < going; ++i) {
+      next[i] = token_ids[owners[i] * stride + depth];
+      parents[i] = -1;
+    }
+    pass = {going, going, spans, next, parents};
   }
-  norm_rows(m, m.final_norm, rows, s);
-  multiply(m.head, s.normed, rows, false, logits);
 }
 
 }  // extern "C"

@@ -9,7 +9,7 @@ from torch import Tensor
 from decoding import torch_model
 from decoding.checkpoint import read_config, read_weights
 from decoding.load import load_model
-from decoding.model import LanguageModel
+from decoding.model import LanguageModel, PlainGreedy
 from decoding.native.build import load_kernel
 from decoding.native_model import NativeModel
 from decoding.span import Span
@@ -266,3 +266,45 @@ def test_a_full_slot_takes_no_more(model: LanguageModel) -> None:
     model.cache.commit(slot, range(64))
     with pytest.raises(ValueError, match="no room"):
         model.forward([Span(slot, [1])])
+
+
+def test_drafting_in_one_call_is_decoding_token_by_token(model: LanguageModel) -> None:
+    """Ragged texts, lengths from one up, part of a text in the cache: same tokens, same cache afterwards."""
+    texts, lengths = [TOKEN_IDS[:9], TOKEN_IDS[9:10], TOKEN_IDS[20:27]], [5, 1, 3]
+    found, expected = [], []
+    for draft, drafted in ((model.draft, found), (lambda *args: PlainGreedy.draft(model, *args), expected)):
+        slots = [model.cache.allocate() for _ in texts]
+        decode(model, slots[2], texts[2][:4])
+        spans = [
+            Span(slots[0], texts[0], logits_from=8),
+            Span(slots[1], texts[1]),
+            Span(slots[2], texts[2][4:], None, 2),
+        ]
+        drafted += draft(spans, lengths)
+        drafted += [model.cache.lengths[slot] for slot in slots]
+        drafted += [model.forward([Span(slot, [7])]).tolist() for slot in slots]
+        for slot in slots:
+            model.cache.release(slot)
+    assert found == expected
+    assert [len(tokens) for tokens in found[:3]] == lengths
+
+
+def test_drafting_beyond_the_slot_is_refused(model: LanguageModel) -> None:
+    """The last drafted token needs no room, all others do."""
+    slot = model.cache.allocate()
+    room = model.cache.max_length
+    decode(model, slot, [1] * (room - 4))
+    with pytest.raises(ValueError, match="no room"):
+        model.draft([Span(slot, [1])], [5])
+    assert len(model.draft([Span(slot, [1])], [4])[0]) == 4
+
+
+@pytest.mark.parametrize("vocab_size", [3, 16, 61, 100])
+def test_the_most_probable_token_is_the_first_of_equals(model: LanguageModel, vocab_size: int) -> None:
+    """In every lane and in the rest behind the last full vector; nothing but minus infinity gives token 0."""
+    logits = torch.randn(vocab_size, vocab_size)
+    logits.fill_diagonal_(9.0)
+    assert model.argmax(logits) == list(range(vocab_size))
+    logits[:, -1] = 9.0
+    assert model.argmax(logits) == list(range(vocab_size))
+    assert model.argmax(torch.full((1, vocab_size), -torch.inf)) == [0]
