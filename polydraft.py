@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,6 +19,11 @@ from configs.console import (
     table,
 )
 from configs.errors import ConfigError, PolydraftError
+
+if TYPE_CHECKING:
+    from benchmarks.results import Report
+
+N = TypeVar("N", int, float)
 
 app = typer.Typer(
     name="polydraft",
@@ -44,6 +49,7 @@ for name, group in {
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Deployment file; without it, the starter.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write the JSON document to this file.")]
+ReportFolder = Annotated[Path | None, typer.Option("--report", help="Folder for a dated table, picture and document.")]
 Prompts = Annotated[Path | None, typer.Option("--prompts", help="JSON lines with prompt and topic; - is stdin.")]
 
 
@@ -130,49 +136,103 @@ def selfcheck(
 @bench_app.command("topics")
 def bench_topics(
     prompts: Prompts = None,
-    per_topic: Annotated[int, typer.Option(help="Prompts a topic.")] = 20,
+    per_topic: Annotated[int, typer.Option(help="Prompts a topic.")] = 16,
     tokens: Annotated[int, typer.Option(help="New tokens a prompt.")] = 96,
     repeats: Annotated[int, typer.Option(help="Interleaved blocks.")] = 3,
     config: ConfigFile = None,
-    results: Annotated[Path | None, typer.Option(help="Folder for a dated table and picture.")] = None,
+    report: ReportFolder = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Batch 1, greedy, by topic: plain, prompt lookup, pooled draft, routed."""
+    """Batch 1, greedy, by topic: plain, prompt lookup, and drafts chosen at random, by nobody, routed, in hindsight."""
     from benchmarks.topics import run_topics
 
-    report = run_topics(config, prompts, per_topic, tokens, repeats)
-    if results:
-        hint("Wrote " + ", ".join(str(path) for path in report.save(results)))
-    if as_json or output:
-        emit(report.document(), output)
-    if not as_json:
-        table(*report.rows())
+    _deliver(run_topics(config, prompts, per_topic, tokens, repeats), report, as_json, output)
 
 
 @bench_app.command("load")
 def bench_load(
     prompts: Prompts = None,
-    concurrency: Annotated[str, typer.Option(help="Clients at once, separated by commas.")] = "1,8",
-    requests: Annotated[int, typer.Option(help="Requests a round.")] = 16,
+    concurrency: Annotated[str, typer.Option(help="Clients at once, separated by commas.")] = "1,2,4,8,16,32",
+    requests: Annotated[int, typer.Option(help="Requests a round.")] = 32,
     tokens: Annotated[int, typer.Option(help="New tokens a request, at most.")] = 96,
     repeats: Annotated[int, typer.Option(help="Rounds, plain and routed in turn.")] = 3,
     config: ConfigFile = None,
+    report: ReportFolder = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Many clients of a real server at once: tokens a second, first token, gaps; plain against routed."""
     from benchmarks.load import run_load
 
+    clients = _numbers(int, "--concurrency", concurrency)
+    _deliver(run_load(config, prompts, clients, requests, tokens, repeats), report, as_json, output)
+
+
+@bench_app.command("theory")
+def bench_theory(
+    prompts: Prompts = None,
+    alphas: Annotated[str, typer.Option(help="Forced acceptance, separated by commas.")] = "0.5,0.6,0.7,0.8,0.9",
+    num_draft_tokens: Annotated[
+        int | None, typer.Option(help="Length of every proposal; without it, the predicted best for each alpha.")
+    ] = None,
+    requests: Annotated[int, typer.Option(help="Prompts in all.")] = 24,
+    tokens: Annotated[int, typer.Option(help="Timed tokens a prompt.")] = 192,
+    repeats: Annotated[int, typer.Option(help="Interleaved blocks.")] = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Speed-up at a forced acceptance, at a real draft's cost, against the cost model; on this CPU, batch 1, greedy."""
+    from benchmarks.theory import run_theory
+
+    chances = _numbers(float, "--alphas", alphas)
+    found = run_theory(config, prompts, chances, num_draft_tokens, requests, tokens, repeats)
+    _deliver(found, report, as_json, output)
+
+
+@bench_app.command("step")
+def bench_step(
+    prompts: Prompts = None,
+    batches: Annotated[str, typer.Option(help="Requests at once, separated by commas.")] = "1,4,8,16",
+    num_draft_tokens: Annotated[int, typer.Option(help="Length of forced proposals.")] = 4,
+    alpha: Annotated[float, typer.Option(help="Acceptance of forced proposals.")] = 0.7,
+    steps: Annotated[int, typer.Option(help="Timed steps a round.")] = 32,
+    repeats: Annotated[int, typer.Option(help="Interleaved rounds.")] = 5,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """What a step costs by part and batch size: plain, routed, one draft for all, all drafts mixed."""
+    from benchmarks.step import run_step
+
+    sizes = _numbers(int, "--batches", batches)
+    _deliver(run_step(config, prompts, sizes, num_draft_tokens, alpha, steps, repeats), report, as_json, output)
+
+
+def _numbers(kind: type[N], option: str, text: str) -> list[N]:
+    """Numbers separated by commas, each once, in order."""
     try:
-        clients = sorted({int(number) for number in concurrency.split(",")})
+        numbers = sorted({kind(word) for word in text.split(",")})
     except ValueError:
-        raise ConfigError(f"--concurrency {concurrency} is no list of numbers", do="--concurrency 1,2,4,8") from None
-    report = run_load(config, prompts, clients, requests, tokens, repeats)
+        numbers = []
+    if not numbers or numbers[0] <= 0:
+        raise ConfigError(f"{option} {text} is no list of numbers above 0", do=f"{option} 1,2")
+    return numbers
+
+
+def _deliver(found: "Report", folder: Path | None, as_json: bool, output: Path | None) -> None:
+    """A bench's report: dated files, a document, or a table."""
+    if folder:
+        hint("Wrote " + ", ".join(str(path) for path in found.save(folder)))
     if as_json or output:
-        emit(report.document(), output)
+        emit(found.document(), output)
     if not as_json:
-        table(*report.rows())
+        table(*found.table())
+        for note in found.notes:
+            hint(note)
 
 
 @registry_app.command("list")

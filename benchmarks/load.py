@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -12,13 +13,17 @@ from typing import Any
 import httpx
 from rich.progress import Progress
 
+from benchmarks.pictures import draw_load
 from benchmarks.prompts import Prompt, load_prompts
-from benchmarks.workbench import machine, versions
+from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
+from benchmarks.tally import add_counts, counted
 from configs.errors import ConfigError, ServerError
+from decoding.request import Origin, SpeculationCounts
 from serving.client import running_server
-from serving.config import deployment_of
+from serving.config import Deployment, deployment_of
 
-METHODS = {"plain": "none", "routed": "auto"}
+METHODS = {"plain": "none", "routed": "auto"}  # and what a request asks for
+_WARM_UP = [Prompt("Say hello to everybody.", None)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Stream:
     first: float
     total: float
     gaps: list[float]
+    counts: SpeculationCounts = field(default_factory=SpeculationCounts)
 
 
 @dataclass
@@ -43,63 +49,65 @@ class Round:
     def tokens(self) -> int:
         return sum(stream.tokens for stream in self.streams)
 
-
-@dataclass
-class LoadReport:
-    """Rounds by concurrency and method; the two methods in turn."""
-
-    command: str
-    rounds: dict[tuple[int, str], list[Round]] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """For ``--json``."""
-        rows = [self._row(concurrency, method) for concurrency, method in self.rounds]
-        return {"command": self.command, "machine": machine(), "versions": versions(), "rows": rows}
-
-    def _row(self, concurrency: int, method: str) -> dict[str, Any]:
-        rounds, plain = self.rounds[concurrency, method], self.rounds[concurrency, "plain"]
-        streams = [stream for each in rounds for stream in each.streams]
-        gaps = [gap for stream in streams for gap in stream.gaps]
-        alone = self.rounds[min(c for c, _ in self.rounds), method]
-        return {
-            "topic": "all",
-            "method": method,
-            "concurrency": concurrency,
-            "requests": len(streams),
-            "tokens": sum(each.tokens for each in rounds),
-            "tokens_per_second": median(each.tokens / each.seconds for each in rounds),
-            "tokens_per_second_per_request": median(stream.tokens / stream.total for stream in streams),
-            "first_token_p50": median(stream.first for stream in streams),
-            "first_token_p99": _p99([stream.first for stream in streams]),
-            "between_blocks_p50": median(gaps),
-            "between_blocks_p99": _p99(gaps),
-            "speedup": median(p.seconds / r.seconds for p, r in zip(plain, rounds, strict=True)),
-            "against_one_by_one": median(a.seconds / r.seconds for a, r in zip(alone, rounds, strict=True)),
-            "identical": all(
-                [s.text for s in p.streams] == [s.text for s in r.streams] for p, r in zip(plain, rounds, strict=True)
-            ),
-        }
-
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """For people."""
-        header = ["clients", "method", "requests", "tokens/s", "a request", "first token p50 / p99"]
-        header += ["between blocks p50 / p99", "over plain", "over one by one", "same"]
-        return header, [_line(row) for row in self.document()["rows"]]
+    def merged_counts(self) -> SpeculationCounts:
+        """Counts of all streams together."""
+        total = SpeculationCounts()
+        for stream in self.streams:
+            add_counts(total, stream.counts)
+        return total
 
 
-def _line(row: dict[str, Any]) -> list[str]:
-    return [
-        str(row["concurrency"]),
-        row["method"],
-        str(row["requests"]),
-        f"{row['tokens_per_second']:.0f}",
-        f"{row['tokens_per_second_per_request']:.0f}",
-        f"{row['first_token_p50'] * 1e3:.0f} / {row['first_token_p99'] * 1e3:.0f} ms",
-        f"{row['between_blocks_p50'] * 1e3:.1f} / {row['between_blocks_p99'] * 1e3:.1f} ms",
-        f"{row['speedup']:.2f}x",
-        f"{row['against_one_by_one']:.2f}x",
-        "yes" if row["identical"] else "NO",
-    ]
+Rounds = dict[tuple[int, str], list[Round]]  # by clients at once and method
+
+COLUMNS = {
+    "clients": lambda row: str(row["concurrency"]),
+    "method": lambda row: row["method"],
+    "requests": lambda row: str(row["requests"]),
+    "tokens": lambda row: str(row["tokens"]),
+    "tokens/run": lambda row: shown(row["tokens_per_target_run"]),
+    "tokens/s": lambda row: f"{row['tokens_per_second']:.0f}",
+    "a request": lambda row: f"{row['tokens_per_second_per_request']:.0f}",
+    "first token p50 / p99": lambda row: f"{row['first_token_p50'] * 1e3:.0f} / {row['first_token_p99'] * 1e3:.0f} ms",
+    "between blocks p50 / p99": lambda row: (
+        f"{row['between_blocks_p50'] * 1e3:.1f} / {row['between_blocks_p99'] * 1e3:.1f} ms"
+    ),
+    "over plain": lambda row: shown_with_spread(row, "speedup", unit="x"),
+    "over one by one": lambda row: f"{row['against_one_by_one']:.2f}x",
+    "same": lambda row: yes_no(row["identical"]),
+}
+
+
+def load_rows(rounds: Rounds) -> list[Row]:
+    """A row for each number of clients and method; ratios are taken round by round."""
+    return [_row(rounds, *key) for key in sorted(rounds)]
+
+
+def _row(rounds: Rounds, concurrency: int, method: str) -> Row:
+    mine, plain = rounds[concurrency, method], rounds[concurrency, "plain"]
+    alone = rounds[min(clients for clients, _ in rounds), method]
+    streams = [stream for each in mine for stream in each.streams]
+    gaps = [gap for stream in streams for gap in stream.gaps] or [0.0]
+    counts = SpeculationCounts()
+    for each in mine:
+        add_counts(counts, each.merged_counts())
+    pairs = list(zip(plain, mine, strict=True))
+    return {
+        "topic": "all",
+        "method": method,
+        "concurrency": concurrency,
+        "requests": len(streams),
+        **counted(counts),
+        "tokens": sum(each.tokens for each in mine),
+        "tokens_per_second": median(each.tokens / each.seconds for each in mine),
+        "tokens_per_second_per_request": median(stream.tokens / stream.total for stream in streams),
+        "first_token_p50": median(stream.first for stream in streams),
+        "first_token_p99": _p99([stream.first for stream in streams]),
+        "between_blocks_p50": median(gaps),
+        "between_blocks_p99": _p99(gaps),
+        **with_spread("speedup", [p.seconds / r.seconds for p, r in pairs]),
+        "against_one_by_one": median(a.seconds / r.seconds for a, r in zip(alone, mine, strict=True)),
+        "identical": all([s.text for s in p.streams] == [s.text for s in r.streams] for p, r in pairs),
+    }
 
 
 def _p99(values: Sequence[float]) -> float:
@@ -108,37 +116,73 @@ def _p99(values: Sequence[float]) -> float:
 
 def run_load(
     config: Path | None, source: Path | None, concurrency: Sequence[int], requests: int, tokens: int, repeats: int
-) -> LoadReport:
-    """Greedy answers of ``tokens`` tokens at most; every concurrency decodes the same prompts, each once a round."""
-    prompts = load_prompts(source, -(-requests // 6))[:requests]
-    if len(prompts) < max(concurrency):
-        raise ConfigError(f"{len(prompts)} prompts cannot keep {max(concurrency)} clients busy", do="raise --requests")
+) -> Report:
+    """Greedy answers of ``tokens`` tokens at most to ``requests`` requests a round.
+
+    Every number of clients and method decodes the same prompts, each once: a round has prompts of its own.
+    Clients beyond the deployment's slots wait in its queue, and their first token says how long.
+
+    Raises:
+        ConfigError: too few prompts, or more clients than slots and queue hold.
+    """
     deployment = deployment_of(config)
-    numbers = ",".join(map(str, concurrency))
-    command = (
-        f"polydraft bench load --concurrency {numbers} --requests {requests} --tokens {tokens} --repeats {repeats}"
-    )
-    report = LoadReport(command)
+    prompts = load_prompts(source, requests * repeats)
+    _check(deployment, len(prompts), concurrency, requests, repeats)
+    rounds: Rounds = {}
     with Progress(transient=True) as progress, running_server(deployment) as url:
         task = progress.add_task("load", total=len(concurrency) * len(METHODS) * repeats)
-        for _ in range(repeats):
+        ask = partial(_round, url, deployment.model_name, tokens)
+        for method in METHODS:
+            asyncio.run(ask(_WARM_UP, method, 1))
+        for turn in range(repeats):
+            mine = prompts[turn * requests : (turn + 1) * requests]
             for clients in concurrency:
-                for method, draft in METHODS.items():
-                    done = asyncio.run(_round(url, deployment.model_name, prompts, draft, clients, tokens))
-                    report.rounds.setdefault((clients, method), []).append(done)
+                for method in list(METHODS)[:: 1 if turn % 2 == 0 else -1]:
+                    rounds.setdefault((clients, method), []).append(asyncio.run(ask(mine, method, clients)))
                     progress.advance(task)
-    report.rounds = dict(sorted(report.rounds.items()))
-    return report
+    return Report(
+        name="load",
+        command=command_line(
+            "load",
+            prompts=source,
+            config=config,
+            concurrency=list(concurrency),
+            requests=requests,
+            tokens=tokens,
+            repeats=repeats,
+        ),
+        rows=load_rows(rounds),
+        columns=COLUMNS,
+        draw=draw_load,
+        notes=[f"{deployment.target.slots} slots; a queue of {deployment.serving.max_queue}."],
+    )
 
 
-async def _round(url: str, model: str, prompts: Sequence[Prompt], draft: str, clients: int, tokens: int) -> Round:
+def _check(deployment: Deployment, prompts: int, concurrency: Sequence[int], requests: int, repeats: int) -> None:
+    most, room = max(concurrency), deployment.target.slots + deployment.serving.max_queue
+    if requests < most:
+        raise ConfigError(f"{requests} requests cannot keep {most} clients busy", do="raise --requests")
+    if repeats < 1 or prompts < requests * repeats:
+        raise ConfigError(
+            f"{prompts} prompts cannot make {repeats} rounds of {requests} requests",
+            do="pass more of them with --prompts, or lower --repeats or --requests",
+        )
+    if most > room:
+        raise ConfigError(
+            f"{most} clients are more than this deployment holds: {deployment.target.slots} slots and a queue of "
+            f"{deployment.serving.max_queue}",
+            do="raise target.slots or serving.max_queue",
+        )
+
+
+async def _round(url: str, model: str, tokens: int, prompts: Sequence[Prompt], method: str, clients: int) -> Round:
     limit = asyncio.Semaphore(clients)
     # A bare HTTP client: OpenAI's own takes about as much of a small machine as the server does.
     async with httpx.AsyncClient(base_url=url, timeout=None) as client:  # noqa: S113 (the server has a deadline)
 
         async def one(prompt: Prompt) -> Stream:
             async with limit:
-                return await _stream(client, model, prompt.text, draft, tokens)
+                return await _stream(client, model, prompt.text, METHODS[method], tokens)
 
         began = time.perf_counter()
         streams = await asyncio.gather(*(one(prompt) for prompt in prompts))
@@ -158,14 +202,18 @@ async def _stream(client: httpx.AsyncClient, model: str, prompt: str, draft: str
     began = last = time.perf_counter()
     first: float | None = None
     text, count = "", 0
+    figures: dict[str, Any] = {}
     gaps: list[float] = []
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        if response.status_code != httpx.codes.OK:
+            raise ServerError(f"the server answered {response.status_code}", facts=((await response.aread()).decode(),))
         async for line in response.aiter_lines():
             if not line.startswith("data: {"):
                 continue
             chunk = json.loads(line[6:])
             if "error" in chunk:
                 raise ServerError(chunk["error"]["message"])
+            figures = chunk.get("polydraft") or figures
             count = chunk["usage"]["completion_tokens"] if chunk.get("usage") else count
             piece = chunk["choices"][0]["delta"].get("content") if chunk["choices"] else None
             if piece:
@@ -174,4 +222,18 @@ async def _stream(client: httpx.AsyncClient, model: str, prompt: str, draft: str
                 first, last = (now - began if first is None else first), now
                 text += piece
     total = time.perf_counter() - began
-    return Stream(text, count, first if first is not None else total, total, gaps)
+    return Stream(text, count, first if first is not None else total, total, gaps, _counts(count, figures))
+
+
+def _counts(tokens: int, figures: Mapping[str, Any]) -> SpeculationCounts:
+    """A reply's own figures, as counts."""
+    per_pos = figures["accepted_per_position"]
+    return SpeculationCounts(
+        num_target_runs=figures["num_target_runs"],
+        num_drafts=figures["num_spec_steps"],
+        num_draft_tokens=figures["num_draft_tokens"],
+        num_accepted_tokens=figures["num_accepted_tokens"],
+        num_accepted_tokens_per_pos=list(per_pos),
+        num_generated_tokens=tokens,
+        num_rejected_drafts=figures["origins"].get(Origin.CORRECTED.value, 0),
+    )

@@ -1,63 +1,101 @@
-"""Dated results: one JSON document, one Markdown table with the command on top, one picture."""
+"""What every bench hands back: rows for programs, a table for people, a picture; and dated files of all three."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.workbench import machine, versions
 from configs.console import write_whole
 
-_BLUE, _ORANGE, _INK = "#0A66B7", "#B54700", "#17202B"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+Table = tuple[list[str], list[list[str]]]
 
 
-def save_results(
-    folder: Path,
-    name: str,
-    command: str,
-    document: Mapping[str, Any],
-    header: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    bars: Mapping[str, tuple[float, float]],
-) -> list[Path]:
-    """Write ``DATE-name.{json,md,png}`` into ``folder``.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The findings of one bench.
 
-    Args:
-        bars: by topic, tokens a target run and speed-up over plain decoding.
+    Attributes:
+        name: of the dated files.
+        command: repeats the measurement.
+        rows: for programs; what each key means is in docs/speed.md, the same for every bench.
+        columns: for people: a title, and how a row shows it.
+        draw: makes the picture of the rows.
+        notes: lines below the table.
+        facts: further keys of the document.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{date.today().isoformat()}-{name}"
-    paths = [folder / f"{stem}.{suffix}" for suffix in ("json", "md", "png")]
-    write_whole(paths[0], json.dumps(document, indent=2) + "\n")
-    write_whole(paths[1], _markdown(command, document, header, lines, f"{stem}.png"))
-    _picture(paths[2], bars)
-    return paths
+
+    name: str
+    command: str
+    rows: list[Row]
+    columns: Mapping[str, Callable[[Row], str]]
+    draw: Callable[[Sequence[Row]], "Figure"]
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """For ``--json``."""
+        head = {"command": self.command, "machine": machine(), "versions": versions()}
+        return {**head, **self.facts, "rows": self.rows}
+
+    def table(self) -> Table:
+        """For people: titles, then a line a row."""
+        return list(self.columns), [[show(row) for show in self.columns.values()] for row in self.rows]
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write ``DATE-name.{json,md,png}`` into ``folder``, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = f"{date.today().isoformat()}-{self.name}"
+        paths = [folder / f"{stem}.{suffix}" for suffix in ("json", "md", "png")]
+        write_whole(paths[0], json.dumps(self.document(), indent=2) + "\n")
+        write_whole(paths[1], self._markdown(paths[2].name))
+        self.draw(self.rows).savefig(paths[2])
+        return paths
+
+    def _markdown(self, picture: str) -> str:
+        hardware = ", ".join(f"{key} {value}" for key, value in machine().items())
+        header, lines = self.table()
+        rows = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)]
+        parts = [f"    {self.command}", hardware, "\n".join(rows), *self.notes, f"![]({picture})"]
+        return "\n\n".join(parts) + "\n"
 
 
-def _markdown(
-    command: str, document: Mapping[str, Any], header: Sequence[str], lines: Sequence[Sequence[str]], picture: str
-) -> str:
-    machine = ", ".join(f"{key} {value}" for key, value in document["machine"].items())
-    rows = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *lines)]
-    shares = ", ".join(f"{part} {share:.0%}" for part, share in document.get("step_shares", {}).items())
-    return "\n".join([f"    {command}", "", machine, "", *rows, "", f"Step: {shares}", "", f"![]({picture})", ""])
+def command_line(bench: str, **options: object) -> str:
+    """The command that repeats a measurement; options that are None are left out, files go by their names."""
+    words = ["polydraft", "bench", bench]
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", value.name if isinstance(value, Path) else _word(value)]
+    return " ".join(words)
 
 
-def _picture(path: Path, bars: Mapping[str, tuple[float, float]]) -> None:
-    import matplotlib
+def _word(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 3.6), dpi=160)
-    places = range(len(bars))
-    runs, speedups = zip(*bars.values(), strict=True)
-    axes.bar([place - 0.2 for place in places], runs, width=0.38, color=_BLUE, label="tokens a target run")
-    axes.bar([place + 0.2 for place in places], speedups, width=0.38, color=_ORANGE, label="speed-up over plain")
-    axes.axhline(1, color=_INK, linewidth=0.8)
-    axes.set_xticks(list(places), list(bars))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path)
-    pyplot.close(figure)
+def with_spread(key: str, values: Sequence[float]) -> Row:
+    """Median under ``key``, least and greatest beside it."""
+    return {key: median(values), f"{key}_min": min(values), f"{key}_max": max(values)}
+
+
+def shown_with_spread(row: Row, key: str, form: str = "{:.2f}", unit: str = "") -> str:
+    """Median and half the range of what `with_spread` kept."""
+    half = (row[f"{key}_max"] - row[f"{key}_min"]) / 2
+    return f"{form.format(row[key])}{unit} ± {form.format(half)}"
+
+
+def shown(value: float | None, form: str = "{:.2f}") -> str:
+    """A figure, or a dash where there is none."""
+    return "-" if value is None else form.format(value)
+
+
+def yes_no(answer: bool) -> str:
+    """Loud about the rare answer."""
+    return "yes" if answer else "NO"

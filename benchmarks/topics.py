@@ -1,229 +1,197 @@
-"""`polydraft bench topics`: batch 1, greedy, by topic: plain, prompt lookup, pooled draft, routed."""
+"""`polydraft bench topics`: batch 1, greedy, by topic: every way of choosing who drafts, against plain decoding."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from random import Random
 
 from rich.progress import Progress
 
+from benchmarks.pictures import draw_topics
 from benchmarks.prompts import Prompt, load_prompts
-from benchmarks.results import save_results
-from benchmarks.workbench import Workbench, machine, open_workbench, versions
+from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, yes_no
+from benchmarks.tally import Tally, predicted_speedup
+from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
-from decoding.costs import measure_costs
-from decoding.model import LanguageModel
 from decoding.request import Request, SamplingParams
-from drafts.model_drafter import ModelDrafter
+from decoding.step_loop import StepTimes
 from drafts.pool import GENERAL, LOOKUP
 
-METHODS = ("plain", "lookup", "pooled", "routed")
+METHODS = ("plain", "lookup", "random", "pooled", "routed", "oracle")
 ALL = "all"
+_SEED = 0
+_WIDTH = 5  # rows of the verification whose cost is shown
+
+COLUMNS = {
+    "topic": lambda row: row["topic"],
+    "method": lambda row: row["method"],
+    "prompts": lambda row: str(row["prompts"]),
+    "tokens": lambda row: str(row["tokens"]),
+    "accept": lambda row: shown(row["mean_acceptance_length"]),
+    "tokens/run": lambda row: shown(row["tokens_per_target_run"]),
+    "alpha": lambda row: shown(row["alpha"], "{:.3f}"),
+    "by position": lambda row: " ".join(f"{value:.2f}" for value in row["acceptance_by_position"]) or "-",
+    "c": lambda row: shown(row["c"], "{:.3f}"),
+    f"w({_WIDTH})": lambda row: shown(row["w"]),
+    "expected": lambda row: f"{row['predicted_speedup']:.2f}x",
+    "measured": lambda row: shown_with_spread(row, "speedup", unit="x"),
+    "same": lambda row: yes_no(row["identical"]),
+}
 
 
 @dataclass
-class Cell:
-    """Counts and seconds of one method on one topic."""
+class _Case:
+    """One prompt and who drafts for it, by method."""
 
-    tokens: int = 0
-    target_runs: int = 0
-    drafts: int = 0
-    draft_tokens: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    accepted_per_pos: list[int] = field(default_factory=list)
-    differing: int = 0
-    prompts: int = 0
-    speedups: list[float] = field(default_factory=list)  # a block each
-
-    def add(self, request: Request, reference: list[int]) -> None:
-        """Count one finished request."""
-        counts = request.counts
-        self.prompts += 1
-        self.tokens += counts.num_generated_tokens
-        self.target_runs += counts.num_target_runs
-        self.drafts += counts.num_drafts
-        self.draft_tokens += counts.num_draft_tokens
-        self.accepted += counts.num_accepted_tokens
-        self.rejected += counts.num_rejected_drafts
-        self.differing += request.generated != reference
-        per_pos = counts.num_accepted_tokens_per_pos
-        self.accepted_per_pos.extend([0] * (len(per_pos) - len(self.accepted_per_pos)))
-        for position, accepted in enumerate(per_pos):
-            self.accepted_per_pos[position] += accepted
+    prompt: Prompt
+    token_ids: list[int]
+    drafters: Mapping[str, str | None]
 
     @property
-    def tokens_per_run(self) -> float:
-        return self.tokens / max(1, self.target_runs)
-
-    @property
-    def mean_acceptance_length(self) -> float | None:
-        return 1 + self.accepted / self.drafts if self.drafts else None
-
-    @property
-    def alpha(self) -> float | None:
-        """Share of accepted tokens among those whose position was reached."""
-        reached = self.accepted + self.rejected
-        return self.accepted / reached if reached else None
-
-    def predicted_speedup(self, costs: StepCosts, draft_step: float) -> float:
-        """Tokens over the cost of their target runs and draft steps, in target runs over one row."""
-        if not self.drafts:
-            return self.tokens_per_run
-        width = 1 + round(self.draft_tokens / self.drafts)
-        speculative = self.drafts * costs.target_run(width) + self.draft_tokens * draft_step
-        return self.tokens / (self.target_runs - self.drafts + speculative)
+    def topics(self) -> tuple[str, str]:
+        return self.prompt.topic or "unknown", ALL
 
 
-@dataclass
-class TopicsReport:
-    """Everything that `polydraft bench topics` found."""
+def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens: int, repeats: int) -> Report:
+    """Decode each prompt once a method, methods in turn, in ``repeats`` blocks of different prompts.
 
-    command: str
-    target_ms: float
-    costs: StepCosts
-    cells: dict[tuple[str, str], Cell]
-    shares: dict[str, float]
+    The router has decided, and the oracle has counted every draft, before the clock starts.
 
-    def document(self) -> dict[str, Any]:
-        """For ``--json``."""
-        rows = [self._row(topic, method, cell) for (topic, method), cell in self.cells.items()]
-        return {
-            "command": self.command,
-            "machine": machine(),
-            "versions": versions(),
-            "target_ms": self.target_ms,
-            "w": {str(rows): cost for rows, cost in self.costs.target.items()},
-            "step_shares": self.shares,
-            "rows": rows,
-        }
-
-    def _row(self, topic: str, method: str, cell: Cell) -> dict[str, Any]:
-        cost = 0.0 if method == "lookup" else self.costs.draft_step(1)
-        return {
-            "topic": topic,
-            "method": method,
-            "concurrency": 1,
-            "prompts": cell.prompts,
-            "tokens": cell.tokens,
-            "mean_acceptance_length": cell.mean_acceptance_length,
-            "tokens_per_target_run": cell.tokens_per_run,
-            "alpha": cell.alpha,
-            "acceptance_by_position": [accepted / max(1, cell.drafts) for accepted in cell.accepted_per_pos],
-            "c": cost if method != "plain" else None,
-            "w": self.costs.target_run(5),
-            "predicted_speedup": cell.predicted_speedup(self.costs, cost),
-            "speedup": median(cell.speedups),
-            "speedup_min": min(cell.speedups),
-            "speedup_max": max(cell.speedups),
-            "identical": cell.differing == 0,
-        }
-
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """For people: a line a topic and method."""
-        header = ["topic", "method", "prompts", "tokens", "accept", "tokens/run", "alpha", "by position", "c"]
-        header += ["w(5)", "expected", "measured", "same"]
-        return header, [self._line(row) for row in self.document()["rows"]]
-
-    def _line(self, row: dict[str, Any]) -> list[str]:
-        drafted = row["mean_acceptance_length"] is not None
-        spread = (row["speedup_max"] - row["speedup_min"]) / 2
-        return [
-            row["topic"],
-            row["method"],
-            str(row["prompts"]),
-            str(row["tokens"]),
-            f"{row['mean_acceptance_length']:.2f}" if drafted else "-",
-            f"{row['tokens_per_target_run']:.2f}",
-            f"{row['alpha']:.3f}" if drafted else "-",
-            " ".join(f"{value:.2f}" for value in row["acceptance_by_position"]) or "-",
-            f"{row['c']:.3f}" if drafted else "-",
-            f"{row['w']:.2f}" if drafted else "-",
-            f"{row['predicted_speedup']:.2f}x",
-            f"{row['speedup']:.2f}x ± {spread:.2f}",
-            "yes" if row["identical"] else "NO",
-        ]
-
-    def save(self, folder: Path) -> list[Path]:
-        """A dated table, picture and JSON document."""
-        bars = {
-            topic: (self.cells[topic, "routed"].tokens_per_run, median(self.cells[topic, "routed"].speedups))
-            for topic in dict.fromkeys(topic for topic, _ in self.cells)
-        }
-        return save_results(folder, "topics", self.command, self.document(), *self.rows(), bars=bars)
-
-
-def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens: int, repeats: int) -> TopicsReport:
-    """Decode each prompt once a method and block, methods in turn; the router has decided before the clock starts."""
+    Raises:
+        ConfigError: too few prompts, or no general draft.
+    """
     if repeats < 1 or per_topic < repeats:
         raise ConfigError(f"{per_topic} prompts a topic cannot make {repeats} blocks", do="pass a larger --per-topic")
     bench = open_workbench(config)
     prompts = load_prompts(source, per_topic)
-    costs, target_ms = measure_costs(bench.target, _draft_model(bench))
-    cells: dict[tuple[str, str], Cell] = {}
-    _warm_up(bench, prompts[0])
+    if not prompts:
+        raise ConfigError("no prompts to measure with", do="pass --prompts a file with one JSON object a line")
+    sampling = SamplingParams(max_tokens=tokens, stop_token_ids=bench.plan.end_token_ids)
+    costs, target_ms = bench.measure_costs()
+    tallies: dict[tuple[str, str], Tally] = {}
     with Progress(transient=True) as progress:
-        task = progress.add_task("by topic", total=len(prompts))
+        cases = _cases(bench, prompts, sampling, costs, progress)
+        bench.times = StepTimes()
+        task = progress.add_task("by topic", total=len(cases))
         for block in range(repeats):
             seconds: dict[tuple[str, str], float] = {}
-            for number in range(block, len(prompts), repeats):
-                _measure(bench, number, prompts[number], tokens, cells, seconds)
+            for number in range(block, len(cases), repeats):
+                _measure(bench, number, cases[number], sampling, tallies, seconds)
                 progress.advance(task)
             for topic, method in seconds:
-                cells[topic, method].speedups.append(seconds[topic, "plain"] / seconds[topic, method])
+                tallies[topic, method].speedups.append(seconds[topic, "plain"] / seconds[topic, method])
     times = bench.times
-    shares = {
-        "target": times.target / times.total,
-        "draft": times.draft / times.total,
-        "other": times.other / times.total,
-    }
-    given = "--prompts FILE " if source is not None else ""
-    command = f"polydraft bench topics {given}--per-topic {per_topic} --tokens {tokens} --repeats {repeats}"
-    return TopicsReport(command, target_ms, costs, dict(sorted(cells.items(), key=_order)), shares)
+    shares = {part: getattr(times, part) / times.total for part in ("target", "draft", "other")}
+    return Report(
+        name="topics",
+        command=command_line(
+            "topics", prompts=source, config=config, per_topic=per_topic, tokens=tokens, repeats=repeats
+        ),
+        rows=[_row(key, tallies[key], costs) for key in sorted(tallies, key=_order)],
+        columns=COLUMNS,
+        draw=draw_topics,
+        notes=[
+            f"A target run over one row takes {target_ms:.2f} ms.",
+            "Step: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()),
+        ],
+        facts={
+            "target_ms": target_ms,
+            "w": {str(rows): cost for rows, cost in costs.target.items()},
+            "step_shares": shares,
+        },
+    )
+
+
+def _cases(
+    bench: Workbench, prompts: Sequence[Prompt], sampling: SamplingParams, costs: StepCosts, progress: Progress
+) -> list[_Case]:
+    names = list(bench.plan.drafts)
+    random = Random(_SEED)
+    encoded = [bench.encode(prompt.text) for prompt in prompts]
+    _warm_up(bench, encoded[0], sampling)
+    best = _best_drafts(bench, encoded, sampling, costs, progress)
+    return [
+        _Case(
+            prompt,
+            token_ids,
+            {
+                "plain": None,
+                "lookup": LOOKUP,
+                "random": random.choice(names),
+                "pooled": GENERAL,
+                "routed": bench.routed(prompt.text),
+                "oracle": oracle,
+            },
+        )
+        for prompt, token_ids, oracle in zip(prompts, encoded, best, strict=True)
+    ]
+
+
+def _best_drafts(
+    bench: Workbench,
+    encoded: Sequence[list[int]],
+    sampling: SamplingParams,
+    costs: StepCosts,
+    progress: Progress,
+) -> list[str]:
+    """For each prompt the draft with the highest predicted speed-up; counts are the same however often they are taken.
+
+    Drafts come one after the other, so that each is loaded once.
+    """
+    found: list[dict[str, float]] = [{} for _ in encoded]
+    task = progress.add_task("oracle", total=len(bench.plan.drafts) * len(encoded))
+    for name in bench.plan.drafts:
+        for number, token_ids in enumerate(encoded):
+            request = bench.request(number, token_ids, name, sampling, may_copy=True)
+            bench.decode([request])
+            found[number][name] = predicted_speedup(request.counts, bench.num_copied, costs)
+            progress.advance(task)
+    return [max(speedups, key=lambda name: speedups[name]) for speedups in found]
 
 
 def _measure(
     bench: Workbench,
     number: int,
-    prompt: Prompt,
-    tokens: int,
-    cells: dict[tuple[str, str], Cell],
+    case: _Case,
+    sampling: SamplingParams,
+    tallies: dict[tuple[str, str], Tally],
     seconds: dict[tuple[str, str], float],
 ) -> None:
-    encoded = bench.encode(prompt.text)
-    drafters = {"plain": None, "lookup": LOOKUP, "pooled": GENERAL, "routed": bench.routed(prompt.text)}
-    sampling = SamplingParams(max_tokens=tokens, stop_token_ids=bench.plan.end_token_ids)
     # The order turns from prompt to prompt, so that no method always finds the caches warm.
     turned = METHODS[number % len(METHODS) :] + METHODS[: number % len(METHODS)]
-    done: dict[str, Request] = {}
+    done: dict[str, tuple[Request, int]] = {}
     for method in turned:
-        request = bench.request(number, encoded, drafters[method], sampling)
+        request = bench.request(number, case.token_ids, case.drafters[method], sampling, may_copy=True)
         elapsed = bench.decode([request])
-        done[method] = request
-        for topic in (prompt.topic or "unknown", ALL):
+        done[method] = request, bench.num_copied
+        for topic in case.topics:
             seconds[topic, method] = seconds.get((topic, method), 0.0) + elapsed
-    reference = done["plain"].generated
-    for method, request in done.items():
-        for topic in (prompt.topic or "unknown", ALL):
-            cells.setdefault((topic, method), Cell()).add(request, reference)
+    reference = done["plain"][0].generated
+    for method, (request, num_copied) in done.items():
+        for topic in case.topics:
+            tallies.setdefault((topic, method), Tally()).add(request, reference, num_copied)
 
 
-def _draft_model(bench: Workbench) -> LanguageModel:
-    name = bench.pool.select(GENERAL)
-    drafter = bench.pool[name] if name is not None else None
-    if not isinstance(drafter, ModelDrafter):
-        raise ConfigError("this deployment has no general draft to measure", do="set drafts.general")
-    return drafter.model
-
-
-def _warm_up(bench: Workbench, prompt: Prompt) -> None:
-    encoded = bench.encode(prompt.text)
+def _warm_up(bench: Workbench, token_ids: list[int], sampling: SamplingParams) -> None:
     for drafter in (None, GENERAL):
-        bench.decode([bench.request(0, encoded, drafter, SamplingParams(max_tokens=32))])
-    bench.times = type(bench.times)()
+        bench.decode([bench.request(0, token_ids, drafter, sampling)])
 
 
-def _order(item: tuple[tuple[str, str], Cell]) -> tuple[bool, str, int]:
-    (topic, method), _ = item
+def _row(key: tuple[str, str], tally: Tally, costs: StepCosts) -> Row:
+    topic, method = key
+    return {
+        "topic": topic,
+        "method": method,
+        "concurrency": 1,
+        **tally.row(),
+        "copied": tally.num_copied,
+        "c": None if method in ("plain", "lookup") else costs.draft_step(1),
+        "w": None if method == "plain" else costs.target_run(_WIDTH),
+        "predicted_speedup": predicted_speedup(tally.counts, tally.num_copied, costs),
+    }
+
+
+def _order(key: tuple[str, str]) -> tuple[bool, str, int]:
+    topic, method = key
     return topic == ALL, topic, METHODS.index(method)

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -11,13 +11,19 @@ from time import perf_counter
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from configs.errors import ConfigError
 from decoding.controller import LengthController
+from decoding.costs import StepCosts, measure_costs
+from decoding.drafter import Drafter
 from decoding.load import load_model
 from decoding.model import LanguageModel
+from decoding.proposal import Proposal
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop, StepTimes
+from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
+from drafts.prompt_lookup import PromptLookup
 from router.encoder import load_encoder
 from router.topic_router import TopicRouter
 from serving.config import deployment_of
@@ -25,9 +31,27 @@ from serving.engine import lengths_for
 from serving.plan import Plan, make_plan
 
 
+class CountedLookup(PromptLookup):
+    """Prompt lookup that counts what it proposes: these tokens cost no draft step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_tokens = 0
+
+    def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
+        proposals = super().propose(requests, num_draft_tokens)
+        self.num_tokens += sum(len(proposal) for proposal in proposals)
+        return proposals
+
+
 @dataclass
 class Workbench:
-    """What every measurement needs, loaded once."""
+    """What every measurement needs, loaded once.
+
+    Attributes:
+        times: of all steps that `decode` has run; a bench may put fresh ones in their place.
+        num_copied: tokens that prompt lookup proposed in the last `decode`.
+    """
 
     plan: Plan
     tokenizer: PreTrainedTokenizerBase
@@ -35,7 +59,8 @@ class Workbench:
     pool: DraftPool
     router: TopicRouter | None
     lengths: int | LengthController
-    times: StepTimes
+    times: StepTimes = field(default_factory=StepTimes)
+    num_copied: int = 0
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a question in the target's chat format."""
@@ -64,13 +89,33 @@ class Workbench:
         randomness = SeededRandomness(sampling.seed)
         return Request(str(number), list(prompt), sampling, randomness, drafter=name, may_copy=may_copy)
 
+    def draft_model(self, name: str) -> LanguageModel:
+        """The language model of a draft."""
+        drafter = self.pool[name] if self.pool.select(name) == name else None
+        if not isinstance(drafter, ModelDrafter):
+            raise ConfigError(f"this deployment has no {name} draft to measure", do=f"set drafts.{name}")
+        return drafter.model
+
+    def measure_costs(self) -> tuple[StepCosts, float]:
+        """What steps cost now, with the general draft, and milliseconds of a target run over one row.
+
+        Measured again for every bench, also where a controller has costs of its own: a prediction is only
+        worth comparing with times of the same minutes.
+        """
+        return measure_costs(self.target, self.draft_model(GENERAL))
+
     def decode(self, requests: Sequence[Request]) -> float:
         """Decode requests together to their end; seconds."""
-        loop = StepLoop(self.target, self.pool, self.lengths, companion=LOOKUP if self.plan.prompt_lookup else None)
+        drafters: dict[str, Drafter] = dict(self.pool)
+        if self.plan.prompt_lookup:
+            drafters[LOOKUP] = lookup = CountedLookup()
+        loop = StepLoop(self.target, drafters, self.lengths, companion=LOOKUP if self.plan.prompt_lookup else None)
         loop.times = self.times
         began = perf_counter()
         loop.run(requests)
-        return perf_counter() - began
+        seconds = perf_counter() - began
+        self.num_copied = lookup.num_tokens if self.plan.prompt_lookup else 0
+        return seconds
 
 
 def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
@@ -90,7 +135,6 @@ def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
         pool=pool,
         router=router,
         lengths=lengths_for(plan, target, pool),
-        times=StepTimes(),
     )
 
 

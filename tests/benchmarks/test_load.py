@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.load import LoadReport, Round, Stream, run_load
+from benchmarks.load import Round, Stream, load_rows, run_load
 from configs.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def test_ratios_are_taken_round_by_round():
         (8, "plain"): [round_of(2, "ab"), round_of(2, "ab")],
         (8, "routed"): [round_of(1, "ab"), round_of(1, "ac")],
     }
-    rows = {(row["concurrency"], row["method"]): row for row in LoadReport("x", rounds).document()["rows"]}
+    rows = {(row["concurrency"], row["method"]): row for row in load_rows(rounds)}
     assert rows[1, "routed"]["speedup"] == 2.5
     assert rows[8, "routed"]["against_one_by_one"] == 2
     assert rows[8, "plain"]["against_one_by_one"] == 2.5
@@ -26,22 +26,28 @@ def test_ratios_are_taken_round_by_round():
     assert [rows[key]["identical"] for key in rounds] == [True, True, True, False]
 
 
-def test_more_clients_than_prompts_is_an_error():
-    """The message says which option to raise."""
-    with pytest.raises(ConfigError, match="cannot keep 64 clients busy"):
-        run_load(None, None, [64], requests=12, tokens=8, repeats=1)
+def test_what_cannot_be_measured_is_refused_before_a_server_starts(config):
+    """Too few requests for the clients, too few prompts for the rounds, more clients than slots and queue."""
+    with pytest.raises(ConfigError, match="12 requests cannot keep 64 clients busy"):
+        run_load(config, None, [64], requests=12, tokens=8, repeats=1)
+    with pytest.raises(ConfigError, match="96 prompts cannot make 4 rounds of 32"):
+        run_load(config, None, [1], requests=32, tokens=8, repeats=4)
+    with pytest.raises(ConfigError, match="8 slots and a queue of 64"):
+        run_load(config, None, [1, 80], requests=80, tokens=8, repeats=1)
 
 
 @pytest.mark.e2e
-def test_a_real_server_answers_all_alike(config):
-    """Two clients, plain and routed, through HTTP: same answers, all counted."""
-    report = run_load(config, None, [1, 2], requests=4, tokens=12, repeats=1)
+def test_a_real_server_answers_all_alike(config, tmp_path):
+    """One client and more than there are slots, plain and routed, through HTTP: same answers, all counted."""
+    report = run_load(config, None, [1, 12], requests=12, tokens=12, repeats=1)
     rows = report.document()["rows"]
     assert [(row["concurrency"], row["method"]) for row in rows] == [
         (1, "plain"),
         (1, "routed"),
-        (2, "plain"),
-        (2, "routed"),
+        (12, "plain"),
+        (12, "routed"),
     ]
-    assert all(row["identical"] and row["requests"] == 4 for row in rows)
+    assert all(row["identical"] and row["requests"] == 12 for row in rows)
     assert len({row["tokens"] for row in rows}) == 1
+    assert {row["method"]: row["mean_acceptance_length"] is None for row in rows} == {"plain": True, "routed": False}
+    assert report.save(tmp_path)[2].read_bytes()[:4] == b"\x89PNG"

@@ -5,9 +5,11 @@ import json
 import pytest
 
 from benchmarks.prompts import OUT_OF_SCOPE, OWN, load_prompts
-from benchmarks.topics import Cell, run_topics
+from benchmarks.tally import Tally, add_counts, predicted_speedup
+from benchmarks.topics import METHODS, run_topics
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
+from decoding.request import SpeculationCounts
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +25,21 @@ def test_every_method_decodes_every_prompt_to_the_same_answer(report):
         by_topic.setdefault(row["topic"], []).append(row)
     assert set(by_topic) == {*OWN, "all"} - {OUT_OF_SCOPE}
     for topic, group in by_topic.items():
-        assert [row["method"] for row in group] == ["plain", "lookup", "pooled", "routed"]
+        assert [row["method"] for row in group] == list(METHODS)
         assert {row["prompts"] for row in group} == {12 if topic == "all" else 2}
         assert len({row["tokens"] for row in group}) == 1
         assert all(row["identical"] for row in group)
         assert group[0]["tokens_per_target_run"] == group[0]["speedup"] == group[0]["predicted_speedup"] == 1
+
+
+def test_the_oracle_is_never_worse_than_any_choice_of_a_draft(report):
+    """It picks with hindsight; sql's draft is the target itself, so all its proposals are right."""
+    rows = {(row["topic"], row["method"]): row for row in report.rows}
+    for topic, _ in rows:
+        oracle = rows[topic, "oracle"]["tokens_per_target_run"]
+        assert all(oracle >= rows[topic, method]["tokens_per_target_run"] for method in ("random", "pooled", "routed"))
+    assert rows["all", "oracle"]["alpha"] == 1
+    assert rows["all", "pooled"]["alpha"] < 1
 
 
 def test_results_are_a_table_a_picture_and_a_document(report, tmp_path):
@@ -40,20 +52,45 @@ def test_results_are_a_table_a_picture_and_a_document(report, tmp_path):
 
 def test_alpha_is_acceptance_given_that_the_position_was_reached():
     """Ten chains of two: 8 first tokens accepted, then 6 second ones: 14 of 18 reached positions."""
-    cell = Cell(drafts=10, draft_tokens=20, accepted=14, rejected=4, accepted_per_pos=[8, 6])
-    assert cell.alpha == pytest.approx(14 / 18)
-    assert cell.mean_acceptance_length == pytest.approx(2.4)
-    assert Cell().alpha is None
+    counts = SpeculationCounts(
+        num_drafts=10,
+        num_draft_tokens=20,
+        num_accepted_tokens=14,
+        num_rejected_drafts=4,
+        num_accepted_tokens_per_pos=[8, 6],
+    )
+    row = Tally(counts).row()
+    assert row["alpha"] == pytest.approx(14 / 18)
+    assert row["mean_acceptance_length"] == pytest.approx(2.4)
+    assert row["acceptance_by_position"] == [0.8, 0.6]
+    assert Tally().row()["alpha"] is None
+
+
+def test_counts_add_up_place_by_place():
+    """Lists of different lengths too, in either order."""
+    one = SpeculationCounts(num_drafts=1, num_accepted_tokens_per_pos=[1])
+    two = SpeculationCounts(num_drafts=2, num_accepted_tokens_per_pos=[2, 1])
+    for first, second in ((one, two), (two, one)):
+        total = SpeculationCounts()
+        add_counts(total, first)
+        add_counts(total, second)
+        assert (total.num_drafts, total.num_accepted_tokens_per_pos) == (3, [3, 1])
 
 
 def test_the_cost_model_is_tokens_over_cost():
-    """E / (w(k + 1) + c k) when every run speculates; plain runs cost 1."""
+    """E / (w(k + 1) + c k) when every run speculates; plain runs cost 1, copied tokens no draft step."""
     costs = StepCosts({1: 1.0, 5: 1.3}, {1: 0.1, 8: 0.2})
-    cell = Cell(tokens=34, target_runs=10, drafts=10, draft_tokens=40)
-    assert cell.predicted_speedup(costs, 0.1) == pytest.approx(3.4 / 1.7)
-    cell = Cell(tokens=44, target_runs=20, drafts=10, draft_tokens=40)
-    assert cell.predicted_speedup(costs, 0.1) == pytest.approx(44 / 27)
-    assert Cell(tokens=7, target_runs=7).predicted_speedup(costs, 0.1) == 1
+
+    def predicted(tokens, runs, num_copied=0):
+        counts = SpeculationCounts(
+            num_generated_tokens=tokens, num_target_runs=runs, num_drafts=10, num_draft_tokens=40
+        )
+        return predicted_speedup(counts, num_copied, costs)
+
+    assert predicted(34, 10) == pytest.approx(3.4 / 1.7)
+    assert predicted(44, 20) == pytest.approx(44 / 27)
+    assert predicted(34, 10, num_copied=40) == pytest.approx(34 / 13)
+    assert predicted_speedup(SpeculationCounts(num_generated_tokens=7, num_target_runs=7), 0, costs) == 1
 
 
 def test_prompts_come_topic_in_turn_from_the_validation_split(prompts):

@@ -1,0 +1,71 @@
+"""Counts of one method, summed over requests; every ratio is taken from them, last."""
+
+from dataclasses import dataclass, field, fields
+
+from benchmarks.results import Row, with_spread
+from decoding.costs import StepCosts
+from decoding.request import Request, SpeculationCounts
+
+
+@dataclass
+class Tally:
+    """Counts of some requests, whether they said what they should, and speed-ups block by block."""
+
+    counts: SpeculationCounts = field(default_factory=SpeculationCounts)
+    num_copied: int = 0  # proposed by prompt lookup: no draft step was spent on them
+    prompts: int = 0
+    differing: int = 0
+    speedups: list[float] = field(default_factory=list)
+
+    def add(self, request: Request, reference: list[int], num_copied: int = 0) -> None:
+        """Count one finished request."""
+        self.prompts += 1
+        self.num_copied += num_copied
+        self.differing += request.generated != reference
+        add_counts(self.counts, request.counts)
+
+    def row(self) -> Row:
+        """The keys that every bench shares."""
+        return {
+            "prompts": self.prompts,
+            **counted(self.counts),
+            **(with_spread("speedup", self.speedups) if self.speedups else {"speedup": None}),
+            "identical": self.differing == 0,
+        }
+
+
+def add_counts(total: SpeculationCounts, counts: SpeculationCounts) -> None:
+    """Add ``counts`` to ``total``, field by field, lists place by place."""
+    for each in fields(SpeculationCounts):
+        present, more = getattr(total, each.name), getattr(counts, each.name)
+        if isinstance(present, list):
+            present.extend([0] * (len(more) - len(present)))
+            present[:] = [a + b for a, b in zip(present, [*more, *[0] * (len(present) - len(more))], strict=True)]
+        else:
+            setattr(total, each.name, present + more)
+
+
+def counted(counts: SpeculationCounts) -> Row:
+    """Counts and their ratios under the keys that every bench shares."""
+    per_pos = counts.num_accepted_tokens_per_pos
+    return {
+        "tokens": counts.num_generated_tokens,
+        "mean_acceptance_length": counts.mean_acceptance_length,
+        "tokens_per_target_run": counts.tokens_per_target_run,
+        "alpha": counts.alpha,
+        "acceptance_by_position": [accepted / max(1, counts.num_drafts) for accepted in per_pos],
+    }
+
+
+def predicted_speedup(counts: SpeculationCounts, num_copied: int, costs: StepCosts) -> float:
+    """Tokens over the cost of their target runs and draft steps at batch 1, in target runs over one row.
+
+    Args:
+        num_copied: proposed tokens that cost no draft step.
+    """
+    if not counts.num_drafts:
+        return counts.tokens_per_target_run
+    width = 1 + round(counts.num_draft_tokens / counts.num_drafts)
+    draft_steps = counts.num_draft_tokens - num_copied
+    speculative = counts.num_drafts * costs.target_run(width) + draft_steps * costs.draft_step(1)
+    return counts.num_generated_tokens / (counts.num_target_runs - counts.num_drafts + speculative)
