@@ -8,6 +8,7 @@ from torch import Tensor
 from decoding.cache import KVCache
 from decoding.config import ModelConfig
 from decoding.span import Span
+from decoding.span_check import check_draft_room
 
 
 class LanguageModel(Protocol):
@@ -41,7 +42,7 @@ class LanguageModel(Protocol):
         """Run the pass, then let each span go on greedily until it has its number of new tokens, 1 or more.
 
         Each span wants the logits of its last row and no others. All rows that were fed are committed: those
-        of the spans and every new token but the last.
+        of the spans and every new token but the last. Raises ValueError where a slot has no room for them.
         """
         ...
 
@@ -62,6 +63,7 @@ class PlainGreedy:
 
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """See `LanguageModel.draft`."""
+        check_draft_room(spans, lengths, self.cache)
         drafted: list[list[int]] = [[] for _ in spans]
         active = [(span, index) for index, span in enumerate(spans)]
         while active:

@@ -14,7 +14,7 @@ from decoding.config import ModelConfig
 from decoding.native.build import load_kernel
 from decoding.native.weights import PackedWeights
 from decoding.span import Span
-from decoding.span_check import check_spans
+from decoding.span_check import check_draft_room, check_spans
 
 
 class CCache(ctypes.Structure):
@@ -100,9 +100,7 @@ class NativeModel:
         words, num_logits = self._describe(spans)
         assert num_logits == count
         assert min(lengths) > 0
-        for span, length in zip(spans, lengths, strict=True):
-            if cache.lengths[span.slot] + len(span.token_ids) + length - 1 > cache.max_length:
-                raise ValueError(f"slot {span.slot} has no room for {length} drafted tokens")
+        check_draft_room(spans, lengths, cache)
         limits, owners = array("i", lengths), array("i", bytes(4 * count))
         drafted = array("i", bytes(4 * count * longest))
         self._kernel.polydraft_draft(

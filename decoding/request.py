@@ -1,7 +1,9 @@
 """One request as the step loop sees it: token ids in, token ids out."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from itertools import zip_longest
 
 from decoding.acceptance import AcceptanceEstimate
 from decoding.logprobs import MAX_TOP_LOGPROBS, TokenLogprob
@@ -133,6 +135,17 @@ class SpeculationCounts:
     num_accepted_tokens_per_pos: list[int] = field(default_factory=list)
     num_generated_tokens: int = 0
     num_rejected_drafts: int = 0  # drafts that had a token refused
+
+    @classmethod
+    def total(cls, parts: Sequence["SpeculationCounts"]) -> "SpeculationCounts":
+        """Counts of several requests together."""
+        summed = {
+            each.name: sum(getattr(part, each.name) for part in parts)
+            for each in fields(cls)
+            if each.name != "num_accepted_tokens_per_pos"
+        }
+        columns = zip_longest(*(part.num_accepted_tokens_per_pos for part in parts), fillvalue=0)
+        return cls(**summed, num_accepted_tokens_per_pos=[sum(column) for column in columns])
 
     def add_run(self, num_drafted: int, num_accepted: int, num_emitted: int) -> None:
         """A target run that emitted tokens, after verifying ``num_drafted`` proposed ones (0: nothing proposed)."""

@@ -32,6 +32,13 @@ def check_spans(spans: Sequence[Span], cache: KVCache, vocab_size: int) -> None:
             _check_parents(span.parents, num_rows)
 
 
+def check_draft_room(spans: Sequence[Span], lengths: Sequence[int], cache: KVCache) -> None:
+    """Raise ValueError where a slot cannot hold its span and all drafted tokens but the last."""
+    for span, length in zip(spans, lengths, strict=True):
+        if cache.lengths[span.slot] + len(span.token_ids) + length - 1 > cache.max_length:
+            raise ValueError(f"slot {span.slot} has no room for {length} drafted tokens")
+
+
 def _check_parents(parents: list[int], num_rows: int) -> None:
     if len(parents) != num_rows:
         raise ValueError(f"{len(parents)} parents for {num_rows} rows")
