@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from hashlib import blake2b
 
 from configs.errors import RequestError
 from decoding.request import SamplingParams
@@ -76,13 +77,22 @@ class Admission:
 
     def _sampling(self, request: GenerationRequest, max_tokens: int) -> SamplingParams:
         seed = secrets.randbits(_SEED_BITS) if request.seed is None else request.seed % (1 << _SEED_BITS)
+        unknown = next((token_id for token_id, _ in request.biases if token_id >= self._limits.vocab_size), None)
+        if unknown is not None:
+            raise RequestError(f"logit_bias: {unknown} is no token of this model", param="logit_bias")
         return SamplingParams(
             temperature=1.0 if request.temperature is None else request.temperature,
             top_k=max(0, request.top_k or 0),
             top_p=1.0 if request.top_p is None else request.top_p,
             seed=seed,
             max_tokens=max_tokens,
-            stop_token_ids=self._limits.stop_token_ids,
+            stop_token_ids=frozenset() if request.ignore_eos else self._limits.stop_token_ids,
+            min_p=request.min_p or 0.0,
+            repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,
+            presence_penalty=request.presence_penalty or 0.0,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            logit_bias=request.biases,
+            num_logprobs=request.num_logprobs,
         )
 
     def _draft(self, name: str | None) -> str:
@@ -111,3 +121,23 @@ class Admission:
                 f"hold {self._limits.max_length} tokens here",
                 param=param,
             )
+
+
+def choices(job: Job, count: int) -> list[Job]:
+    """The jobs of ``count`` independent answers to one request.
+
+    The first is ``job`` itself. Answer i after it draws from a seed of its own, the first 63 bits of
+    blake2b("SEED/i"), so that a seed repeats all answers, and asking for more of them leaves the others as they are.
+    """
+    others = [
+        replace(
+            job, request_id=f"{job.request_id}-{number}", sampling=replace(job.sampling, seed=_seed_of(job, number))
+        )
+        for number in range(1, count)
+    ]
+    return [job, *others]
+
+
+def _seed_of(job: Job, number: int) -> int:
+    digest = blake2b(f"{job.sampling.seed}/{number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> (64 - _SEED_BITS)

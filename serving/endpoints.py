@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from configs.errors import PolydraftError, RequestError
-from serving.admission import Admission
+from serving.admission import Admission, choices
+from serving.answering import stream, whole
 from serving.dispatch import Dispatcher, Ticket
-from serving.errors import BodyTooLargeError, UnauthorizedError, UnknownModelError, to_http
+from serving.errors import BodyTooLargeError, UnauthorizedError, UnknownModelError
 from serving.generation import Generation
 from serving.health import health_document
-from serving.reply import DONE, Kind, Reply, event
+from serving.reply import Kind, Reply
 from serving.schema import ChatRequest, CompletionRequest, R, parse
 from serving.text import TextCodec
 from serving.wire import Job
@@ -121,68 +122,69 @@ class OpenAISpec(LitSpec):
         self._authorise(request)
         asked = parse(kind, await _read_body(request))
         request_id = uuid.uuid4().hex
-        job = admit(asked, request_id)
+        jobs = choices(admit(asked, request_id), asked.n or 1)
+        if len(jobs) > self.desk.slots:
+            raise RequestError(f"n: this server decodes at most {self.desk.slots} answers at once", param="n")
         reply = Reply(
-            shape, f"{'chatcmpl' if shape == 'chat' else 'cmpl'}-{request_id}", asked.model, len(job.token_ids)
+            shape,
+            f"{'chatcmpl' if shape == 'chat' else 'cmpl'}-{request_id}",
+            asked.model,
+            len(jobs[0].token_ids),
+            shows_tokens=bool(asked.polydraft and asked.polydraft.tokens),
+            shows_logprobs=asked.num_logprobs is not None,
         )
-        ticket = self.dispatcher.open(job)
-        generation = Generation(ticket, self.desk.codec, job.token_ids, asked.stop_strings)
-        wants_tokens = bool(asked.polydraft and asked.polydraft.tokens)
+        tickets = self._open(jobs)
+        generations = [
+            Generation(ticket, self.desk.codec, job.token_ids, asked.stop_strings)
+            for ticket, job in zip(tickets, jobs, strict=True)
+        ]
         if asked.stream:
             wants_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-            events = _events(reply, generation, wants_tokens, wants_usage)
-            return _TicketStream(events, self.dispatcher, ticket)
+            return _TicketStream(stream(reply, generations, wants_usage), self._close, tickets)
         try:
-            return await _unless_disconnected(request, _whole(reply, generation, wants_tokens))
+            return await _unless_disconnected(request, whole(reply, generations))
         finally:
+            self._close(tickets)
+
+    def _open(self, jobs: Sequence[Job]) -> list[Ticket]:
+        """All jobs or none."""
+        tickets: list[Ticket] = []
+        try:
+            for job in jobs:
+                tickets.append(self.dispatcher.open(job))  # noqa: PERF401 (what was opened is closed after an error)
+        except PolydraftError:
+            self._close(tickets)
+            raise
+        return tickets
+
+    def _close(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
             self.dispatcher.close(ticket)
 
 
 class _TicketStream(StreamingResponse):
-    """A stream that closes its ticket however it ends, even if it was never begun."""
+    """A stream that closes its tickets however it ends, even if it was never begun."""
 
-    def __init__(self, events: AsyncIterator[bytes], dispatcher: Dispatcher, ticket: Ticket):
+    def __init__(
+        self, events: AsyncIterator[bytes], close: Callable[[Sequence[Ticket]], None], tickets: Sequence[Ticket]
+    ):
         super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._dispatcher, self._ticket = dispatcher, ticket
+        self._close, self._tickets = close, tickets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._dispatcher.close(self._ticket)
+            self._close(self._tickets)
 
 
-async def _events(reply: Reply, generation: Generation, wants_tokens: bool, wants_usage: bool) -> AsyncIterator[bytes]:
-    if (opening := reply.opening()) is not None:
-        yield event(opening)
-    try:
-        async for piece in generation.pieces():
-            extras = {"polydraft": piece.document()} if wants_tokens else {}
-            if piece.text or extras:
-                yield event(reply.chunk(piece.text, **extras))
-    except PolydraftError as error:
-        yield event(to_http(error).body)
-    else:
-        yield event(reply.closing(generation))
-        if wants_usage:
-            yield event(reply.usage_chunk(generation))
-    yield DONE
-
-
-async def _whole(reply: Reply, generation: Generation, wants_tokens: bool) -> Response:
-    pieces = [piece async for piece in generation.pieces()]
-    text = "".join(piece.text for piece in pieces)
-    extras = {"tokens": [piece.document() for piece in pieces]} if wants_tokens else {}
-    return JSONResponse(reply.whole(text, generation, **extras))
-
-
-async def _unless_disconnected(request: Request, answering: Any) -> Response:
+async def _unless_disconnected(request: Request, answering: Coroutine[Any, Any, dict[str, Any]]) -> Response:
     """The answer, or nothing once the client has left: after the body, the next message is its goodbye."""
     answer = asyncio.ensure_future(answering)
     goodbye = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((answer, goodbye), return_when=asyncio.FIRST_COMPLETED)
-        response: Response = await answer if answer.done() else Response(status_code=499)
+        response: Response = JSONResponse(await answer) if answer.done() else Response(status_code=499)
     finally:
         for task in (answer, goodbye):
             task.cancel()

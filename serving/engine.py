@@ -173,4 +173,5 @@ def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | Len
 def _output(step_output: StepOutput) -> Output:
     request = step_output.request
     reason = step_output.finish_reason.value if step_output.finish_reason else None
-    return Output(request.request_id, step_output.token_ids, step_output.origins, reason, request.counts)
+    origins, logprobs = step_output.origins, step_output.logprobs
+    return Output(request.request_id, step_output.token_ids, origins, reason, request.counts, logprobs)

@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from configs.errors import RequestError
+from decoding.logprobs import MAX_TOP_LOGPROBS
+from decoding.request import MAX_LOGIT_BIAS
 
+MAX_CHOICES = 128  # OpenAI's; a deployment decodes no more at once than it has slots
 MAX_STOP_STRINGS = 4
 MAX_DRAFT_TOKENS = 12
 
@@ -16,17 +19,10 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "best_of": (1,),
     "echo": (False,),
-    "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "ignore_eos": (False,),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "min_p": (0,),
     "min_tokens": (0,),
     "modalities": (["text"],),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
     "response_format": ({"type": "text"},),
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
@@ -63,7 +59,13 @@ class GenerationRequest(_Body):
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: int | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-MAX_LOGIT_BIAS, le=MAX_LOGIT_BIAS)]] | None = None
+    ignore_eos: bool | None = None
     user: str | None = None
     draft: str | None = None
     num_draft_tokens: Annotated[int, Field(ge=0, le=MAX_DRAFT_TOKENS)] | None = None
@@ -78,11 +80,24 @@ class GenerationRequest(_Body):
         """Most tokens of the answer, if the request says."""
         return self.max_tokens
 
-    @field_validator("n")
+    @property
+    def biases(self) -> tuple[tuple[int, float], ...]:
+        """Token ids and what is added to their logits."""
+        return tuple((int(token_id), bias) for token_id, bias in (self.logit_bias or {}).items())
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """Alternatives to report beside each token's log-probability; None reports nothing."""
+        raise NotImplementedError
+
+    @field_validator("logit_bias")
     @classmethod
-    def _one_answer(cls, value: int | None) -> int | None:
-        if value not in (None, 1):
-            raise ValueError("only 1 answer a request; send the request again for another")
+    def _token_ids(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        wrong = next((key for key in value or {} if not (key.isascii() and key.isdecimal())), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong!r} is no token id")
+        if value and len({int(key) for key in value}) < len(value):
+            raise ValueError("a token is named twice")
         return value
 
     @field_validator("stop")
@@ -126,16 +141,33 @@ class ChatRequest(GenerationRequest):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
     @property
     def wanted_tokens(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @property
+    def num_logprobs(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @model_validator(mode="after")
+    def _logprobs_first(self) -> "ChatRequest":
+        if self.top_logprobs and not self.logprobs:
+            raise RequestError("top_logprobs is set without logprobs", do="set logprobs to true", param="top_logprobs")
+        return self
 
 
 class CompletionRequest(GenerationRequest):
     """Body of POST /v1/completions: a text, or token ids."""
 
     prompt: str | list[int]
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+
+    @property
+    def num_logprobs(self) -> int | None:
+        return self.logprobs
 
 
 R = TypeVar("R", bound=GenerationRequest)

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from configs.errors import CheckpointError, RequestError
+from serving.token_bytes import TokenBytes
 
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _REPLACEMENT = "\ufffd"
@@ -28,6 +29,7 @@ class TextCodec:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"no usable tokenizer in {folder}", facts=(reason,)) from error
         self.vocab_size = len(self._tokenizer)
+        self.token_bytes = TokenBytes(self._tokenizer)
         # No text of more characters than this a token can fit, so it is refused without being tokenised.
         self.longest_token = max(map(len, self._tokenizer.get_vocab()))
 

@@ -3,7 +3,9 @@
 import json
 from dataclasses import asdict, astuple, dataclass, field, fields
 from operator import attrgetter
+from typing import Any
 
+from decoding.logprobs import TokenLogprob
 from decoding.request import Origin, SamplingParams, SpeculationCounts
 
 AUTO, NONE = "auto", "none"
@@ -36,13 +38,14 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Tokens that one step gave to one request, and its counts after that step."""
+    """Tokens that one step gave to one request, its counts after that step, and log-probabilities if it wants them."""
 
     request_id: str
     token_ids: list[int]
     origins: list[Origin]
     finish_reason: str | None
     counts: SpeculationCounts
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,19 @@ class StepMessage:
 
 
 _COUNTS = attrgetter(*(each.name for each in fields(SpeculationCounts)))  # astuple copies deeply, at ten times the time
-_Row = tuple[str, list[int], str, str | None, list[int | list[int]]]
+_Row = list[Any]
 
 
 def _pack(output: Output) -> _Row:
     letters = "".join(_LETTERS[origin] for origin in output.origins)
-    return output.request_id, output.token_ids, letters, output.finish_reason, list(_COUNTS(output.counts))
+    row = [output.request_id, output.token_ids, letters, output.finish_reason, _COUNTS(output.counts)]
+    return [*row, [(each.logprob, each.top) for each in output.logprobs]] if output.logprobs else row
 
 
 def _unpack(row: _Row) -> Output:
-    request_id, token_ids, letters, finish_reason, counts = row
+    request_id, token_ids, letters, finish_reason, counts, *logprobs = row
     origins = [_ORIGINS[letter] for letter in letters]
-    return Output(request_id, token_ids, origins, finish_reason, SpeculationCounts(*counts))  # type: ignore[arg-type]
+    output = Output(request_id, token_ids, origins, finish_reason, SpeculationCounts(*counts))
+    for logprob, top in logprobs[0] if logprobs else ():
+        output.logprobs.append(TokenLogprob(logprob, tuple((token_id, value) for token_id, value in top)))
+    return output

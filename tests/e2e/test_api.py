@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from serving.endpoints import MAX_BODY_BYTES
+from tests.e2e.conftest import SLOTS
 
 pytestmark = pytest.mark.e2e
 
@@ -124,11 +125,18 @@ class TestRefusals:
             ({"temperature": -1}, 400, "temperature"),
             ({"top_p": 2}, 400, "top_p"),
             ({"max_tokens": "many"}, 400, "max_tokens"),
-            ({"n": 2}, 400, "n"),
+            ({"n": 0}, 400, "n"),
+            ({"n": SLOTS + 1}, 400, "n"),
+            ({"min_p": 1.5}, 400, "min_p"),
+            ({"presence_penalty": 3}, 400, "presence_penalty"),
+            ({"repetition_penalty": 0}, 400, "repetition_penalty"),
+            ({"logit_bias": {"x": 1}}, 400, "logit_bias"),
+            ({"logit_bias": {"9999": 1}}, 400, "logit_bias"),
             ({"draft": "sqll"}, 400, "draft"),
             ({"num_draft_tokens": 99}, 400, "num_draft_tokens"),
             ({"tools": [{}]}, 400, "tools"),
-            ({"logprobs": True}, 400, "logprobs"),
+            ({"top_logprobs": 3}, 400, "top_logprobs"),
+            ({"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
             ({"stop": ["a"] * 5}, 400, "stop"),
             ({"messages": [{"role": "user", "content": "a b " * 5000}]}, 400, "messages"),
             ({"messages": [{"role": "user", "content": "x" * MAX_BODY_BYTES}]}, 413, None),

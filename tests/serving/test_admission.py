@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from configs.errors import PolydraftError, RequestError
-from serving.admission import Admission, Limits
+from serving.admission import Admission, Limits, choices
 from serving.errors import PromptTooLongError, UnknownModelError
 from serving.schema import ChatRequest, CompletionRequest
 from serving.text import TextCodec
@@ -73,6 +73,7 @@ class TestAdmission:
             ({"prompt": [5] * 64}, PromptTooLongError, "prompt"),
             ({"prompt": "x" * 64}, PromptTooLongError, "prompt"),
             ({"prompt": "the " * 10**5}, PromptTooLongError, "prompt"),
+            ({"logit_bias": {"1000000": 1}}, RequestError, "logit_bias"),
         ],
     )
     def test_what_does_not_fit_is_refused(
@@ -87,3 +88,34 @@ class TestAdmission:
     def test_a_draft_may_be_named(self, admission: Admission, draft: str | None) -> None:
         """Nothing said means auto."""
         assert completion(admission, draft=draft).draft == (draft or "auto")
+
+    def test_sampling_settings_are_passed_on(self, admission: Admission) -> None:
+        """Under OpenAI's and vLLM's names; what is not said changes nothing."""
+        said = {"min_p": 0.1, "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": -0.4}
+        sampling = completion(admission, **said, logit_bias={"3": -100, "4": 1.5}, logprobs=2).sampling
+        assert {name: getattr(sampling, name) for name in said} == said
+        assert sampling.logit_bias == ((3, -100), (4, 1.5))
+        assert sampling.num_logprobs == 2
+        assert not completion(admission).sampling.has_processors
+        assert completion(admission).sampling.num_logprobs is None
+
+    def test_the_end_token_may_be_ignored(self, admission: Admission) -> None:
+        """The answer then goes on to its full length."""
+        assert completion(admission, ignore_eos=True).sampling.stop_token_ids == frozenset()
+        assert completion(admission, ignore_eos=False).sampling.stop_token_ids == {0}
+
+
+class TestChoices:
+    def test_each_choice_is_a_job_with_a_seed_of_its_own(self, admission: Admission) -> None:
+        """The first is the request as it would be alone; nothing but name and seed differs in the others."""
+        job = completion(admission, seed=7)
+        jobs = choices(job, 4)
+        assert jobs[0] == job
+        assert len({each.request_id for each in jobs}) == len({each.sampling.seed for each in jobs}) == 4
+        assert all(0 <= each.sampling.seed < 2**63 for each in jobs)
+        assert len({(tuple(each.token_ids), each.query, each.sampling.temperature) for each in jobs}) == 1
+
+    def test_a_seed_repeats_all_choices(self, admission: Admission) -> None:
+        """However many are asked for."""
+        seeds = [[each.sampling.seed for each in choices(completion(admission, seed=7), count)] for count in (2, 5)]
+        assert seeds[0] == seeds[1][:2]

@@ -1,17 +1,21 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from configs.errors import ServerError
+from decoding.logprobs import TokenLogprob
 from decoding.request import FinishReason, Origin, SpeculationCounts
 from serving.dispatch import Ticket
-from serving.generation import Generation, Piece
+from serving.generation import Generation, merged
+from serving.piece import Piece
 from serving.text import TextCodec
 from serving.wire import Output, Routing
 
 
 def output(token_ids: list[int], run: int, finish_reason: str | None = None, by: Origin = Origin.DRAFT) -> Output:
-    return Output("r", token_ids, [by] * len(token_ids), finish_reason, SpeculationCounts(run, run, 4 * run, run))
+    counts = SpeculationCounts(run, run, num_draft_tokens=4 * run, num_accepted_tokens=run)
+    return Output("r", token_ids, [by] * len(token_ids), finish_reason, counts)
 
 
 def read(generation: Generation, *outputs: Output | ServerError) -> list[Piece]:
@@ -72,3 +76,49 @@ class TestGeneration:
         assert report["mean_acceptance_length"] == 2.0
         assert report["draft_acceptance_rate"] == 0.25
         assert report["origins"] == {"draft": 2, "plain": 1}
+
+    def test_log_probabilities_have_the_place_of_their_token(self, codec: TextCodec) -> None:
+        """In characters of the shown text, across pieces; the end token is not shown and has none."""
+        answer = generation(codec)
+        said = [replace(output(codec.encode("aé"), 1), logprobs=[TokenLogprob(-n) for n in range(3)])]
+        said.append(replace(output([*codec.encode("b"), 0], 2, "stop"), logprobs=[TokenLogprob(-3), TokenLogprob(-4)]))
+        places = [place for piece in read(answer, *said) for place in piece.logprobs()]
+        assert [(at, named.token, named.logprob) for at, named in places] == [
+            (0, b"a", 0),
+            (1, b"\xc3", -1),
+            (1, b"\xa9", -2),
+            (2, b"b", -3),
+        ]
+
+
+class TestMerged:
+    def test_pieces_of_several_answers_come_as_they_are_ready(self, codec: TextCodec) -> None:
+        """In each answer's own order; its end is told once."""
+        answers = [generation(codec), generation(codec)]
+
+        async def run() -> list[tuple[int, str | None]]:
+            for index, word in ((1, "x"), (0, "a"), (1, "y"), (0, "b")):
+                answers[index].ticket.inbox.put_nowait(output(codec.encode(word), 1, "length" if word > "x" else None))
+            found = []
+            async for index, piece in merged(answers):
+                found.append((index, piece.text if piece else None))
+                if found[-1] == (1, None):  # only now does the other go on
+                    answers[0].ticket.inbox.put_nowait(output(codec.encode("c"), 2, "length"))
+            return found
+
+        found = asyncio.run(run())
+        assert [text for index, text in found if index == 0] == ["a", "b", "c", None]
+        assert [text for index, text in found if index == 1] == ["x", "y", None]
+        assert found[-1] == (0, None)
+
+    def test_the_failure_of_one_ends_all(self, codec: TextCodec) -> None:
+        """The reader of the others is not left behind."""
+        answers = [generation(codec), generation(codec)]
+
+        async def run() -> None:
+            answers[1].ticket.inbox.put_nowait(ServerError("broken"))
+            async for _ in merged(answers):
+                pass
+
+        with pytest.raises(ServerError, match="broken"):
+            asyncio.run(run())

@@ -52,19 +52,32 @@ class TestParse:
             ({"stop": [1]}, "stop"),
             ({"stream": "yes"}, "stream"),
             ({"stream_options": True}, "stream_options"),
-            ({"n": 2}, "n"),
             ({"n": 0}, "n"),
+            ({"n": 129}, "n"),
+            ({"n": 2.0}, "n"),
             ({"user": 1}, "user"),
             ({"draft": 1}, "draft"),
             ({"num_draft_tokens": 13}, "num_draft_tokens"),
             ({"polydraft": {"tokens": 1}}, "polydraft"),
-            ({"logprobs": True}, "logprobs"),
+            ({"logprobs": 2}, "logprobs"),
             ({"top_logprobs": 2}, "top_logprobs"),
+            ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+            ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
             ({"tools": [{"type": "function"}]}, "tools"),
             ({"tool_choice": "required"}, "tool_choice"),
-            ({"frequency_penalty": 0.5}, "frequency_penalty"),
-            ({"presence_penalty": -1}, "presence_penalty"),
-            ({"logit_bias": {"1": 2}}, "logit_bias"),
+            ({"frequency_penalty": 2.1}, "frequency_penalty"),
+            ({"presence_penalty": -2.1}, "presence_penalty"),
+            ({"repetition_penalty": 0}, "repetition_penalty"),
+            ({"repetition_penalty": "1"}, "repetition_penalty"),
+            ({"min_p": -0.1}, "min_p"),
+            ({"min_p": 1.1}, "min_p"),
+            ({"ignore_eos": 1}, "ignore_eos"),
+            ({"logit_bias": {"1": 101}}, "logit_bias"),
+            ({"logit_bias": {"the": 2}}, "logit_bias"),
+            ({"logit_bias": {"-1": 2}}, "logit_bias"),
+            ({"logit_bias": {"1": 2, "01": 3}}, "logit_bias"),
+            ({"logit_bias": {"1" * 5000: 2}}, "logit_bias"),
+            ({"logit_bias": [1]}, "logit_bias"),
             ({"response_format": {"type": "json_object"}}, "response_format"),
         ],
     )
@@ -108,6 +121,20 @@ class TestParse:
         asked = parse(ChatRequest, body({**CHAT, **neutral, **silent, "temperature": None, "stop": None}))
         assert asked.temperature is None
         assert asked.stop_strings == ()
+
+    def test_log_probabilities_are_asked_for_as_openai_does(self) -> None:
+        """Chat: a switch and a number beside it. Plain completions: a number, 0 being the emitted token alone."""
+        for fields, expected in (
+            ({}, None),
+            ({"logprobs": False, "top_logprobs": 0}, None),
+            ({"logprobs": True}, 0),
+            ({"logprobs": True, "top_logprobs": 5}, 5),
+        ):
+            assert parse(ChatRequest, body({**CHAT, **fields})).num_logprobs == expected
+        for value in (None, 0, 5):
+            assert parse(CompletionRequest, body({**TEXT, "logprobs": value})).num_logprobs == value
+        with pytest.raises(RequestError, match="top_logprobs"):
+            parse(CompletionRequest, body({**TEXT, "top_logprobs": 2}))
 
     def test_text_parts_are_joined(self) -> None:
         """Content may come in pieces."""

@@ -1,3 +1,4 @@
+from decoding.logprobs import TokenLogprob
 from decoding.request import Origin, SpeculationCounts
 from serving.wire import Load, Output, Routing, Status, StepMessage
 
@@ -13,6 +14,12 @@ class TestStepMessage:
         routings = {"a": Routing("sql", "sql@v1", 0.97, "topic"), "b": Routing(None, "none", None, "asked")}
         message = StepMessage(STATUS, [output, plain], routings, {"c": "it failed"})
         assert StepMessage.from_json(message.to_json()) == message
+
+    def test_log_probabilities_come_out_to_the_last_bit(self) -> None:
+        """With their alternatives, or without any."""
+        logprobs = [TokenLogprob(-0.1 / 3, ((7, -0.1 / 3), (9, -1e-45))), TokenLogprob(-700.0)]
+        output = Output("a", [7, 8], [Origin.DRAFT, Origin.BONUS], None, SpeculationCounts(), logprobs)
+        assert StepMessage.from_json(StepMessage(STATUS, [output]).to_json()).outputs == [output]
 
     def test_a_message_is_small(self) -> None:
         """It is sent at every step: some two hundred bytes for one request."""
