@@ -212,6 +212,27 @@ def bench_step(
     _deliver(run_step(config, prompts, sizes, num_draft_tokens, alpha, steps, repeats), report, as_json, output)
 
 
+@bench_app.command("peers")
+def bench_peers(
+    prompts: Prompts = None,
+    peers: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "transformers,openvino,llamacpp,mlx",
+    num_draft_tokens: Annotated[str, typer.Option(help="Lengths of proposals, separated by commas.")] = "2,4",
+    requests: Annotated[int, typer.Option(help="Prompts in all.")] = 24,
+    tokens: Annotated[int, typer.Option(help="New tokens a prompt.")] = 96,
+    repeats: Annotated[int, typer.Option(help="Interleaved blocks.")] = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Other engines on the same checkpoints and prompts; each is installed into an environment of its own, once."""
+    from benchmarks.peers.bench import run_peers
+
+    lengths = _numbers(int, "--num-draft-tokens", num_draft_tokens)
+    found = run_peers(config, prompts, peers.split(","), lengths, requests, tokens, repeats)
+    _deliver(found, report, as_json, output)
+
+
 def _numbers(kind: type[N], option: str, text: str) -> list[N]:
     """Numbers separated by commas, each once, in order."""
     try:

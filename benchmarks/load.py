@@ -14,7 +14,7 @@ import httpx
 from rich.progress import Progress
 
 from benchmarks.pictures import draw_load
-from benchmarks.prompts import Prompt, load_prompts
+from benchmarks.prompts import WARM_UP, Prompt, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
 from benchmarks.tally import add_counts, counted
 from configs.errors import ConfigError, ServerError
@@ -23,7 +23,6 @@ from serving.client import running_server
 from serving.config import Deployment, deployment_of
 
 METHODS = {"plain": "none", "routed": "auto"}  # and what a request asks for
-_WARM_UP = [Prompt("Say hello to everybody.", None)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def run_load(
         task = progress.add_task("load", total=len(concurrency) * len(METHODS) * repeats)
         ask = partial(_round, url, deployment.model_name, tokens)
         for method in METHODS:
-            asyncio.run(ask(_WARM_UP, method, 1))
+            asyncio.run(ask([WARM_UP], method, 1))
         for turn in range(repeats):
             mine = prompts[turn * requests : (turn + 1) * requests]
             for clients in concurrency:

@@ -134,6 +134,9 @@ class Prompt:
     topic: str | None
 
 
+WARM_UP = Prompt("Say hello to everybody.", None)
+
+
 def load_prompts(source: Path | None, per_topic: int) -> list[Prompt]:
     """The first ``per_topic`` distinct prompts of each topic, topics in turn.
 

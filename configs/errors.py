@@ -10,6 +10,7 @@
     ├── CorpusError            training text is missing or malformed                      exit 2
     ├── RouterError            a router file cannot be used                               exit 2
     ├── RegistryError          the registry cannot be reached, or lacks what was asked    exit 2
+    ├── PeerError              an engine to compare with cannot be installed or run here  exit 2
     ├── RequestError           a request to the server cannot be served as asked          HTTP 400
     └── ServerError            the server cannot start or cannot answer                   exit 2
 """
@@ -64,6 +65,10 @@ class RouterError(PolydraftError):
 
 class RegistryError(PolydraftError):
     """The registry cannot be reached, or lacks what was asked for."""
+
+
+class PeerError(PolydraftError):
+    """An engine to compare with cannot be installed here, or does not run."""
 
 
 class RequestError(PolydraftError):
