@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
-from decoding.laws import Law, laws
+from decoding.laws import laws
 from decoding.logprobs import read_logprobs
 from decoding.model import LanguageModel
 from decoding.planner import ProposalPlanner
@@ -22,7 +22,7 @@ from decoding.processors import Block
 from decoding.proposal import EMPTY, Proposal
 from decoding.request import FinishReason, Origin, Request, StepOutput
 from decoding.span import Span
-from decoding.verification import VerificationResult, verify, verify_greedy
+from decoding.verification import VerificationResult, verify_all
 
 
 @dataclass(slots=True)
@@ -205,7 +205,9 @@ class StepLoop:
             if not turn.is_complete:
                 self.target.cache.commit(turn.slot, range(len(turn.pending)))
         found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting], self.target.argmax)
-        results = [_apply_rule(turn, law) for turn, law in zip(emitting, found, strict=True)]
+        sources = [turn.request.randomness for turn in emitting]
+        lossy = [turn.request.sampling.lossy for turn in emitting]
+        results = verify_all([turn.proposal for turn in emitting], found, sources, lossy)
         outputs = [self._commit(turn, result) for turn, result in zip(emitting, results, strict=True)]
         if any(turn.request.sampling.num_logprobs is not None for turn in emitting):
             _add_logprobs(logits, emitting, results, outputs)
@@ -244,12 +246,6 @@ class StepLoop:
         for name in (request.drafter, self._companion):
             if name is not None and name in self.drafters:
                 self.drafters[name].release(request.request_id)
-
-
-def _apply_rule(turn: _Turn, law: Law) -> VerificationResult:
-    if isinstance(law, list):
-        return verify_greedy(turn.proposal, law)
-    return verify(turn.proposal, law, turn.request.randomness, turn.request.sampling.lossy)
 
 
 def _add_logprobs(

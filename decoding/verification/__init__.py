@@ -20,6 +20,8 @@ rule                 legal when                             source
 In every rule row 0 of the target belongs to the last committed token and row 1 + i to node i.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from decoding.lossy import Lossy
@@ -28,12 +30,14 @@ from decoding.randomness import Randomness
 from decoding.verification.kseq import verify_kseq
 from decoding.verification.lossy import verify_lenient, verify_lossy, verify_typical
 from decoding.verification.matching import verify_greedy, verify_match
-from decoding.verification.recursive import verify_recursive, verify_rejection
+from decoding.verification.recursive import verify_chains, verify_recursive, verify_rejection
 from decoding.verification.result import VerificationResult
 
 __all__ = [
     "VerificationResult",
     "verify",
+    "verify_all",
+    "verify_chains",
     "verify_greedy",
     "verify_kseq",
     "verify_lenient",
@@ -52,6 +56,33 @@ _TREE_RULES = {
 }
 
 
+def verify_all(
+    proposals: Sequence[Proposal],
+    laws: Sequence[list[int] | Tensor],
+    sources: Sequence[Randomness],
+    lossy: Sequence[Lossy | None],
+) -> list[VerificationResult]:
+    """Each proposal by its rule; what is the same for many requests is done for all of them at once.
+
+    Args:
+        laws: of each request `decoding.laws.Law`: argmax token ids [1 + nodes], or distributions
+            [1 + nodes, vocab_size].
+    """
+    results: dict[int, VerificationResult] = {}
+    chains: dict[int, Tensor] = {}
+    for index, (proposal, law) in enumerate(zip(proposals, laws, strict=True)):
+        if isinstance(law, list):
+            results[index] = verify_greedy(proposal, law)
+        elif not len(proposal) or (lossy[index] is None and _is_drawn_chain(proposal)):
+            chains[index] = law
+        else:
+            results[index] = verify(proposal, law, sources[index], lossy[index])
+    if chains:
+        together = verify_chains([proposals[i] for i in chains], list(chains.values()), [sources[i] for i in chains])
+        results.update(zip(chains, together, strict=True))
+    return [results[index] for index in range(len(proposals))]
+
+
 def verify(
     proposal: Proposal, target_probs: Tensor, randomness: Randomness, lossy: Lossy | None = None
 ) -> VerificationResult:
@@ -62,6 +93,10 @@ def verify(
     """
     if lossy is not None:
         return verify_lossy(proposal, target_probs, randomness, lossy)
-    if proposal.scheme is not Scheme.FIXED and proposal.is_chain:
+    if _is_drawn_chain(proposal):
         return verify_rejection(proposal, target_probs, randomness)
     return _TREE_RULES[proposal.scheme](proposal, target_probs, randomness)
+
+
+def _is_drawn_chain(proposal: Proposal) -> bool:
+    return proposal.scheme is not Scheme.FIXED and proposal.is_chain

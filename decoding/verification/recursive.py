@@ -1,9 +1,12 @@
 """Rejection sampling, one candidate after the other: chains, and trees with several children a node."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from decoding.proposal import Proposal, Scheme
-from decoding.randomness import Randomness
+from decoding.randomness import Randomness, choose_rows
 from decoding.verification.result import VerificationResult
 from decoding.verification.trials import Trial, trials_by_parent
 
@@ -15,16 +18,45 @@ def verify_rejection(proposal: Proposal, target_probs: Tensor, randomness: Rando
         proposal: a chain whose tokens were drawn, row i of ``draft_probs`` being the law of node i.
         target_probs: [1 + nodes, vocab_size].
     """
-    assert proposal.is_chain
-    assert proposal.draft_probs is not None
-    nodes = range(len(proposal))
-    target_at = target_probs[nodes, proposal.token_ids].tolist()
-    draft_at = proposal.draft_probs[nodes, proposal.token_ids].tolist()
-    for node in nodes:
-        if not randomness.accept(target_at[node] / draft_at[node]):
-            residual = recovered_weights(target_probs[node], proposal.draft_probs[node])
-            return VerificationResult(list(range(node)), randomness.choose(residual))
-    return VerificationResult(list(nodes), randomness.choose(target_probs[len(proposal)]))
+    return verify_chains([proposal], [target_probs], [randomness])[0]
+
+
+def verify_chains(
+    proposals: Sequence[Proposal], target_probs: Sequence[Tensor], sources: Sequence[Randomness]
+) -> list[VerificationResult]:
+    """`verify_rejection` for several requests together, each with the decisions that it would take alone.
+
+    All scalars are read in two calls, and all last tokens drawn in one.
+
+    Args:
+        proposals: drawn chains; an empty one has its token drawn from the target.
+        target_probs: [1 + nodes, vocab_size] of each.
+    """
+    assert all(proposal.is_chain for proposal in proposals)
+    laws = torch.cat(list(target_probs))
+    drawn_from = [proposal.draft_probs for proposal in proposals if proposal.draft_probs is not None]
+    if not drawn_from:
+        return [VerificationResult([], token_id) for token_id in choose_rows(laws, sources)]
+    draft_laws = torch.cat(drawn_from)
+    ratios = _ratios(proposals, laws, draft_laws)
+    accepted: list[int] = []
+    ends: list[int] = []  # rows of `laws` that the last tokens are drawn from
+    refusals: list[tuple[int, int]] = []  # a request, and the row of `draft_laws` at its refused token
+    row = node = 0
+    for proposal, source in zip(proposals, sources, strict=True):
+        length = len(proposal)
+        count = next((n for n in range(length) if not source.accept(ratios[node + n])), length)
+        if count < length:
+            refusals.append((len(accepted), node + count))
+        accepted.append(count)
+        ends.append(row + count)
+        row, node = row + 1 + length, node + length
+    weights = laws[ends]
+    if refusals:
+        refused, refused_at = (list(column) for column in zip(*refusals, strict=True))
+        weights[refused] = recovered_weights(weights[refused], draft_laws[refused_at])
+    last = choose_rows(weights, sources)
+    return [VerificationResult(list(range(count)), token_id) for count, token_id in zip(accepted, last, strict=True)]
 
 
 def verify_recursive(
@@ -73,13 +105,25 @@ def _try_all(
 
 
 def recovered_weights(target_probs: Tensor, draft_probs: Tensor) -> Tensor:
-    """max(0, target - draft) [vocab_size], unnormalised.
+    """max(0, target - draft) [..., vocab_size], unnormalised.
 
     All zero only when both are equal up to rounding; a refusal is then itself a rounding accident, and
     the target's own distribution is the right one to draw from.
     """
-    residual = (target_probs - draft_probs).clamp(min=0)
-    return residual if residual.any() else target_probs
+    residual = (target_probs - draft_probs).clamp_(min=0)
+    left = residual.sum(dim=-1, keepdim=True)
+    return residual if left.all() else torch.where(left > 0, residual, target_probs)
+
+
+def _ratios(proposals: Sequence[Proposal], laws: Tensor, draft_laws: Tensor) -> list[float]:
+    """Target's over draft's probability of every token of all chains."""
+    tokens = [token_id for proposal in proposals for token_id in proposal.token_ids]
+    # Node n of the i-th chain is judged by row n of its law; every chain before it has one row more than nodes.
+    owners = [index for index, proposal in enumerate(proposals) for _ in proposal.token_ids]
+    rows = [node + owner for node, owner in enumerate(owners)]
+    target_at = laws[rows, tokens].tolist()
+    draft_at = draft_laws[list(range(len(tokens))), tokens].tolist()
+    return [target / draft for target, draft in zip(target_at, draft_at, strict=True)]
 
 
 def without(law: Tensor, token_id: int) -> Tensor:
