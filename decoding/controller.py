@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decoding.costs import StepCosts
 
 _TABLE = 512  # row counts whose costs are tabulated
+_LEAST_GAIN = 1.03  # of the rate: what a proposal costs outside of forwards, and estimates picked for being high
 _CATCH_UP_STEPS = 24  # steps over which the cost of a draft's catching up is spread
 
 
@@ -45,7 +46,7 @@ class LengthController:
     best source at that price, if it has one that pays; then the most valuable tokens are added one by one
     while (emitted + sum of S) / (draft steps + target run) grows: for a given number of rows the largest S
     are the best set, and it is closed under "the token before". The rate found is the next lambda, until
-    nothing changes (Dinkelbach's method).
+    nothing changes (Dinkelbach's method). Where all this gains next to nothing, nothing is proposed.
 
     Choices depend on committed tokens and earlier steps only, never on this step's proposals, so they
     leave the law unchanged.
@@ -70,17 +71,17 @@ class LengthController:
             cached: tokens in the cache that the run attends to, over all its requests.
         """
         extra = self.costs.attention(cached)
-        price = emitting / (self._target(rows) + extra)
+        plain = price = emitting / (self._target(rows) + extra)
         choices = [NOTHING] * len(options)
         for _ in range(3):
             sources = self._sources(options, rows, price)
             if not any(sources):
-                return choices
+                break
             found, rate = self._scan(sources, rows, emitting, extra, price)
             if rate <= price:
-                return choices
+                break
             choices, price = found, rate
-        return choices
+        return choices if price > plain * _LEAST_GAIN else [NOTHING] * len(options)
 
     def may_pay(self, rows: int, emitting: int, cached: int = 0) -> bool:
         """Whether one more token would raise the rate if it were accepted for certain."""
