@@ -127,7 +127,7 @@ def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
     if with_router and plan.router is not None:
         router = TopicRouter.load(plan.router, load_encoder(plan.embedding, plan.router_max_tokens))
     target = load(plan.target)
-    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes)
+    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
     return Workbench(
         plan=plan,
         tokenizer=AutoTokenizer.from_pretrained(plan.target),

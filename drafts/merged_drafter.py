@@ -64,12 +64,8 @@ class MergedDrafter:
 
     def __init__(self, drafters: Mapping[str, Drafter]):
         self._drafters = dict(drafters)
+        self.prior_alpha = max(drafter.prior_alpha for drafter in drafters.values())
         self._nodes: dict[str, list[list[int]]] = {}  # of each request's last proposal
-
-    @property
-    def prior_alpha(self) -> float:
-        """At least one of them is as good as the best."""
-        return max(drafter.prior_alpha for drafter in self._drafters.values())
 
     def behind(self, request: Request) -> int | None:
         each = [behind for drafter in self._drafters.values() if (behind := drafter.behind(request)) is not None]

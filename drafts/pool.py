@@ -1,18 +1,22 @@
 """The drafters of a deployment by name, within a memory budget."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from decoding.drafter import Drafter
 from decoding.model import LanguageModel
+from drafts.expansion import Expansion
+from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
 from drafts.prompt_lookup import PromptLookup
+from drafts.tree_drafter import TreeDrafter
 
 logger = logging.getLogger(__name__)
 
 GENERAL, LOOKUP = "general", "lookup"
+AND = "+"  # "sql+general" asks both drafts and merges what they propose
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,14 @@ class DraftPool(Mapping[str, Drafter]):
     The mapping holds what is loaded now; the step loop looks drafters up in it. `select` is asked when a
     request gets its draft and makes sure that the answer is in the mapping. The general draft is loaded
     at once and never leaves; neither does a draft that a running request uses, so the budget bounds what
-    is kept beyond need.
+    is kept beyond need. A name such as ``sql+general`` stands for several drafts whose proposals are merged.
 
     Args:
         specs: every draft of the deployment.
         load: makes the language model of a folder.
         prompt_lookup: whether proposals from the request's own text are allowed.
         memory_bytes: budget for weights and caches of all loaded drafts.
+        expansion: the trees that drafts grow; None for chains.
     """
 
     def __init__(
@@ -46,27 +51,31 @@ class DraftPool(Mapping[str, Drafter]):
         load: Callable[[Path], LanguageModel],
         prompt_lookup: bool = True,
         memory_bytes: int = 512 << 20,
+        expansion: Expansion | None = None,
     ):
         self.specs = dict(specs)
         self._load = load
         self._memory_bytes = memory_bytes
+        self._expansion = expansion
         self._lookup = PromptLookup() if prompt_lookup else None
         self._models: dict[str, ModelDrafter] = {}  # least recently used first
+        self._merged: dict[str, MergedDrafter] = {}
         if GENERAL in self.specs:
             self.select(GENERAL)
 
     def __getitem__(self, name: str) -> Drafter:
         if name == LOOKUP and self._lookup is not None:
             return self._lookup
-        return self._models[name]
+        return self._merged[name] if name in self._merged else self._models[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._models
+        yield from self._merged
         if self._lookup is not None:
             yield LOOKUP
 
     def __len__(self) -> int:
-        return len(self._models) + (self._lookup is not None)
+        return len(self._models) + len(self._merged) + (self._lookup is not None)
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +86,7 @@ class DraftPool(Mapping[str, Drafter]):
         """How replies and tables call a draft: with its version; "none" for nobody."""
         if name is None:
             return "none"
-        return self.specs[name].label if name in self.specs else name
+        return AND.join(self.specs[part].label if part in self.specs else part for part in name.split(AND))
 
     def select(self, name: str) -> str | None:
         """The name under which a drafter for ``name`` is loaded now.
@@ -85,24 +94,41 @@ class DraftPool(Mapping[str, Drafter]):
         A topic without a draft of its own gets the general one, then prompt lookup, then none at all.
         """
         for candidate in (name, GENERAL, LOOKUP):
-            if candidate in self.specs:
-                self._make_present(candidate)
+            parts = candidate.split(AND)
+            if all(part in self.specs for part in parts):
+                self._make_present(parts)
+                if len(parts) > 1:
+                    self._merged.setdefault(candidate, MergedDrafter({part: self._models[part] for part in parts}))
                 return candidate
             if candidate in self:
                 return candidate
         return None
 
-    def _make_present(self, name: str) -> None:
-        if name in self._models:
-            self._models[name] = self._models.pop(name)
-            return
-        self._models[name] = ModelDrafter(self._load(self.specs[name].folder), self.specs[name].alpha)
-        for idle in [other for other in self._models if other not in (name, GENERAL)]:
+    def _make_present(self, names: Sequence[str]) -> None:
+        for name in names:
+            known = name in self._models
+            self._models[name] = self._models.pop(name) if known else self._drafter(self.specs[name])
+        for idle in [other for other in self._models if other not in (*names, GENERAL)]:
             if self.used_bytes <= self._memory_bytes:
                 break
-            if not self._models[idle].num_requests:
-                del self._models[idle]
-                logger.info("draft %s left memory", self.label(idle))
+            if not self._is_used(idle):
+                self._drop(idle)
+
+    def _drafter(self, spec: DraftSpec) -> ModelDrafter:
+        model = self._load(spec.folder)
+        if self._expansion is None:
+            return ModelDrafter(model, spec.alpha)
+        return TreeDrafter(model, self._expansion, spec.alpha)
+
+    def _is_used(self, name: str) -> bool:
+        """By a request of its own, or by one that has it merged with another."""
+        together = {part for merged in self._merged if name in merged.split(AND) for part in merged.split(AND)}
+        return any(self._models[part].num_requests for part in {name, *together})
+
+    def _drop(self, name: str) -> None:
+        del self._models[name]
+        self._merged = {merged: drafter for merged, drafter in self._merged.items() if name not in merged.split(AND)}
+        logger.info("draft %s left memory", self.label(name))
 
     @property
     def used_bytes(self) -> int:

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from configs.errors import RequestError
 from decoding.request import SamplingParams
+from drafts.pool import AND, LOOKUP
 from serving.errors import PromptTooLongError, UnknownModelError
 from serving.schema import ChatRequest, CompletionRequest, GenerationRequest
 from serving.text import TextCodec
@@ -93,12 +94,16 @@ class Admission:
             frequency_penalty=request.frequency_penalty or 0.0,
             logit_bias=request.biases,
             num_logprobs=request.num_logprobs,
+            lossy=request.lossy.rule_settings if request.lossy is not None else None,
         )
 
     def _draft(self, name: str | None) -> str:
         known = (AUTO, NONE, *self._limits.draft_names)
         if name is None or name in known:
             return name or AUTO
+        parts = name.split(AND)
+        if len(set(parts)) == len(parts) and set(parts) <= set(self._limits.draft_names) - {LOOKUP}:
+            return name
         nearest = get_close_matches(name, known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"one of {', '.join(known)}"
         raise RequestError(f"draft {name} is not served here; {hint}", param="draft")

@@ -132,6 +132,7 @@ class OpenAISpec(LitSpec):
             len(jobs[0].token_ids),
             shows_tokens=bool(asked.polydraft and asked.polydraft.tokens),
             shows_logprobs=asked.num_logprobs is not None,
+            is_lossy=asked.lossy is not None,
         )
         tickets = self._open(jobs)
         generations = [

@@ -13,7 +13,7 @@ from decoding.randomness import SeededRandomness
 from decoding.request import Request, StepOutput
 from decoding.step_loop import StepLoop
 from drafts.model_drafter import ModelDrafter
-from drafts.pool import GENERAL, LOOKUP, DraftPool
+from drafts.pool import AND, GENERAL, LOOKUP, DraftPool
 from router.decision import RoutingDecision
 from router.encoder import load_encoder
 from router.process import RouterProcess
@@ -65,7 +65,7 @@ class Engine:
         if job.draft == NONE or job.num_draft_tokens == 0:
             self._route(job.request_id, None, None, None, "asked")
         elif job.draft != AUTO:
-            topic = job.draft if job.draft not in (GENERAL, LOOKUP) else None
+            topic = job.draft if job.draft not in (GENERAL, LOOKUP) and AND not in job.draft else None
             self._route(job.request_id, self._pool.select(job.draft), topic, None, "asked")
         elif self._router is None:
             self._route(job.request_id, self._pool.select(GENERAL), None, None, "no router")
@@ -148,7 +148,7 @@ def build_engine(plan: Plan) -> Engine:
     """
     load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length)
     target = load(plan.target)
-    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes)
+    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
     router = None
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
@@ -161,6 +161,8 @@ def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | Len
     """The fixed proposal length of a plan, or a controller for what this machine's costs turn out to be."""
     if plan.num_draft_tokens is not None:
         return plan.num_draft_tokens
+    if plan.expansion is not None:
+        return plan.expansion.depth
     name = pool.select(GENERAL) if GENERAL in plan.drafts else next(iter(plan.drafts), None)
     drafter = pool[pool.select(name) or LOOKUP] if name is not None else None
     if not isinstance(drafter, ModelDrafter):

@@ -7,7 +7,8 @@ from pathlib import Path
 from configs.errors import ConfigError, IncompatibleDraft
 from decoding.checkpoint import fingerprint, read_config
 from drafts.compatibility import check_draft
-from drafts.pool import GENERAL, LOOKUP, DraftSpec
+from drafts.expansion import Expansion
+from drafts.pool import AND, GENERAL, LOOKUP, DraftSpec
 from serving.config import Deployment
 from serving.deployment import STARTER, Resolved, Resolver
 
@@ -27,6 +28,7 @@ class Plan:
     prompt_lookup: bool
     draft_memory_bytes: int
     num_draft_tokens: int | None  # None is automatic
+    expansion: Expansion | None  # None for chains
     router: Path | None
     embedding: str
     router_max_tokens: int
@@ -62,6 +64,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         prompt_lookup=deployment.drafts.prompt_lookup,
         draft_memory_bytes=deployment.drafts.memory_mb << 20,
         num_draft_tokens=deployment.decoding.num_draft_tokens,
+        expansion=deployment.decoding.expansion,
         router=resolver.resolve(router.model, "router").folder if router else None,
         embedding=router.embedding if router else "",
         router_max_tokens=router.max_tokens if router else 0,
@@ -74,13 +77,16 @@ def _drafts(deployment: Deployment, resolver: Resolver, target: Path) -> dict[st
     sources = {**({GENERAL: drafts.general} if drafts.general else {}), **drafts.topics}
     if LOOKUP in sources:
         raise ConfigError(f"no topic can be called {LOOKUP}: it is the name of prompt lookup")
+    joined = next((name for name in sources if AND in name), None)
+    if joined is not None:
+        raise ConfigError(f"no topic can be called {joined}: {AND} joins the names of several drafts")
+    if deployment.decoding.tree is not None and not sources:
+        raise ConfigError("decoding.tree: there is no draft to grow it; name one under drafts, or leave tree out")
     found = {name: resolver.resolve(source.model, name) for name, source in sources.items()}
     hashed = _fingerprint(target) if any("target" in draft.tags for draft in found.values()) else None
     for draft in found.values():
         _check(draft, target, hashed)
-    return {
-        name: DraftSpec(name, draft.label, draft.folder, **_alpha(draft.tags)) for name, draft in found.items()
-    }
+    return {name: DraftSpec(name, draft.label, draft.folder, **_alpha(draft.tags)) for name, draft in found.items()}
 
 
 def _check(draft: Resolved, target: Path, target_fingerprint: str | None) -> None:

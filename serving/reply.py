@@ -32,6 +32,7 @@ class Reply:
     created: int = field(default_factory=lambda: int(time.time()))
     shows_tokens: bool = False  # every token with its writer
     shows_logprobs: bool = False
+    is_lossy: bool = False  # a rule that may change the answer was asked for
 
     def whole(self, answers: Sequence[tuple[Generation, Sequence[Piece]]]) -> dict[str, Any]:
         """The body of what was not streamed.
@@ -40,14 +41,14 @@ class Reply:
         """
         choices = [self._answer(index, *answer) for index, answer in enumerate(answers)]
         generations = [generation for generation, _ in answers]
-        reports = [{**generation.report(), **self._tokens(pieces)} for generation, pieces in answers]
+        reports = [{**self._report(generation), **self._tokens(pieces)} for generation, pieces in answers]
         if len(choices) > 1:
             choices = [{**choice, "polydraft": each} for choice, each in zip(choices, reports, strict=True)]
         return {
             **self._frame(_WHOLE[self.kind]),
             "choices": choices,
             "usage": self.usage(generations),
-            "polydraft": reports[0] if len(reports) == 1 else _summary(generations),
+            "polydraft": reports[0] if len(reports) == 1 else {**_summary(generations), **self._lossy},
         }
 
     def opening(self, index: int) -> dict[str, Any] | None:
@@ -65,7 +66,7 @@ class Reply:
     def closing(self, index: int, generation: Generation) -> dict[str, Any]:
         """The chunk with an answer's finish reason and figures."""
         delta: Any = {} if self.kind == "chat" else ""
-        return self._chunk(index, delta, generation.finish_reason, polydraft=generation.report())
+        return self._chunk(index, delta, generation.finish_reason, polydraft=self._report(generation))
 
     def usage_chunk(self, generations: Sequence[Generation]) -> dict[str, Any]:
         """The last chunk, for those who asked for it."""
@@ -79,6 +80,13 @@ class Reply:
             "completion_tokens": out,
             "total_tokens": self.prompt_tokens + out,
         }
+
+    @property
+    def _lossy(self) -> dict[str, Any]:
+        return {"lossy": True} if self.is_lossy else {}
+
+    def _report(self, generation: Generation) -> dict[str, Any]:
+        return {**generation.report(), **self._lossy}
 
     def _answer(self, index: int, generation: Generation, pieces: Sequence[Piece]) -> dict[str, Any]:
         text = "".join(piece.text for piece in pieces)

@@ -8,7 +8,8 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import RequestError
 from decoding.logprobs import MAX_TOP_LOGPROBS
-from decoding.request import MAX_LOGIT_BIAS
+from decoding.lossy import Lenient, Lossy, Typical
+from decoding.request import GREEDY_BELOW, MAX_LOGIT_BIAS
 
 MAX_CHOICES = 128  # OpenAI's; a deployment decodes no more at once than it has slots
 MAX_STOP_STRINGS = 4
@@ -47,6 +48,32 @@ class Extras(_Body):
     tokens: bool | None = None
 
 
+class LossyChoice(_Body):
+    """A rule that may change the answer, with settings of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: Literal["typical", "lenient"]
+    epsilon: float | None = None
+    delta: float | None = None
+    lenience: float | None = None
+
+    @property
+    def rule_settings(self) -> Lossy:
+        """The rule with its settings, defaults filled in."""
+        kind = Typical if self.rule == "typical" else Lenient
+        given = self.model_dump(exclude={"rule"}, exclude_none=True)
+        unknown = next((name for name in given if name not in kind.__dataclass_fields__), None)
+        if unknown is not None:
+            raise ValueError(f"{unknown} is no setting of {self.rule}")
+        return kind(**given)
+
+    @model_validator(mode="after")
+    def _in_range(self) -> "LossyChoice":
+        assert self.rule_settings
+        return self
+
+
 class GenerationRequest(_Body):
     """What chat and plain completions share. None always means the default."""
 
@@ -69,6 +96,7 @@ class GenerationRequest(_Body):
     user: str | None = None
     draft: str | None = None
     num_draft_tokens: Annotated[int, Field(ge=0, le=MAX_DRAFT_TOKENS)] | None = None
+    lossy: LossyChoice | None = None
     polydraft: Extras | None = None
 
     @property
@@ -115,6 +143,8 @@ class GenerationRequest(_Body):
         for name, value in (self.model_extra or {}).items():
             if name in _UNSUPPORTED and value is not None and value not in _UNSUPPORTED[name]:
                 raise RequestError(f"{name} is not supported by this server", do=f"leave {name} out", param=name)
+        if self.lossy is not None and self.temperature is not None and self.temperature < GREEDY_BELOW:
+            raise RequestError("lossy rules accept by probability", do="ask for a temperature above 0", param="lossy")
         return self
 
 

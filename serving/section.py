@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from configs.section import Section
+from decoding.proposal import Scheme
+from drafts.expansion import Expansion
+from serving.schema import MAX_DRAFT_TOKENS
 
 LOOPBACK = ("127.0.0.1", "::1")
 
@@ -24,10 +27,35 @@ class DecodingSection(Section):
 
     num_draft_tokens: Annotated[
         int | None,
-        Field(ge=0, le=12, description="tokens proposed a step: auto measures this machine; or 0 (off) to 12"),
+        Field(
+            ge=0,
+            le=MAX_DRAFT_TOKENS,
+            description="tokens proposed a step: auto measures this machine; 0 (off) to 12",
+        ),
         BeforeValidator(lambda value: None if value == "auto" else value),
         PlainSerializer(lambda value: "auto" if value is None else value),
     ] = None
+    tree: tuple[int, ...] | None = Field(
+        default=None, description="children of every node by depth, such as [4, 2, 2]; null proposes chains"
+    )
+    draws: Literal["without_replacement", "independent", "paths"] = Field(
+        default="without_replacement", description="how a tree's children are drawn; paths: [4, 1, 1] is four of them"
+    )
+
+    @property
+    def expansion(self) -> Expansion | None:
+        """The trees to grow, if any."""
+        return None if self.tree is None else Expansion(self.tree, Scheme(self.draws))
+
+    @model_validator(mode="after")
+    def _growable(self) -> "DecodingSection":
+        if self.tree is None and self.draws != "without_replacement":
+            raise ValueError(f"draws: {self.draws} is about trees: set tree, too")
+        if self.tree is not None and self.num_draft_tokens is not None:
+            raise ValueError("the tree sets the length: leave num_draft_tokens at auto")
+        if self.expansion is not None and self.expansion.depth > MAX_DRAFT_TOKENS:
+            raise ValueError(f"the tree is {self.expansion.depth} deep; at most {MAX_DRAFT_TOKENS} tokens are proposed")
+        return self
 
 
 class ServingSection(Section):

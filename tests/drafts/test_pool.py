@@ -4,6 +4,7 @@ from pathlib import Path
 
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
+from drafts.expansion import Expansion
 from drafts.pool import DraftPool, DraftSpec
 from tests.toys import ToyModel, make_request
 
@@ -67,3 +68,39 @@ def test_labels_carry_the_version():
     """Replies say which version proposed."""
     pool, _ = pool_of(9 * ONE)
     assert [pool.label(name) for name in ("sql", "lookup", None)] == ["sql@v1", "lookup", "none"]
+
+
+def test_a_joined_name_merges_the_drafts_behind_it():
+    """Both are loaded, propose for one request, stay while it runs, and give their slots back."""
+    pool, loads = pool_of(3 * ONE)
+    target = ToyModel(5, 0)
+    loop = StepLoop(target, pool, num_draft_tokens=2)
+    request = make_request([1, 2], SamplingParams(max_tokens=9), drafter=pool.select("sql+math"))
+    assert request.drafter == "sql+math"
+    assert pool.label("sql+math") == "sql@v1+math@v1"
+    assert loads == ["general", "sql", "math"]
+    loop.admit(request)
+    loop.step()
+    loop.step()
+    pool.select("chat")
+    assert {"sql", "math", "sql+math"} <= set(pool)
+    loop.run([])
+    assert request.generated == target.greedy([1, 2], 9)
+    assert request.counts.num_drafts > 0
+    assert [pool[name].model.cache.num_free for name in ("sql", "math")] == [4, 4]
+    pool.select("general")
+    assert not {"sql", "sql+math"} & set(pool)
+    assert len(pool) == len(list(pool))
+
+
+def test_a_joined_name_with_an_unknown_part_falls_back():
+    """As an unknown topic does."""
+    assert pool_of(9 * ONE)[0].select("sql+cooking") == "general"
+
+
+def test_a_deployment_with_a_tree_grows_it_with_every_draft():
+    """The pool hands the shape to each draft that it loads."""
+    pool, _ = pool_of(9 * ONE, expansion=Expansion((3, 2)))
+    proposal = pool["general"].propose([make_request([1, 2], SamplingParams(max_tokens=9))], [2])[0]
+    assert proposal.parents == [-1, -1, -1, 0, 0, 1, 1, 2, 2]
+    assert pool["lookup"].num_nodes(2) == 2

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from configs.errors import PolydraftError, RequestError
+from decoding.lossy import Lenient, Typical
 from serving.admission import Admission, Limits, choices
 from serving.errors import PromptTooLongError, UnknownModelError
 from serving.schema import ChatRequest, CompletionRequest
@@ -88,6 +89,19 @@ class TestAdmission:
     def test_a_draft_may_be_named(self, admission: Admission, draft: str | None) -> None:
         """Nothing said means auto."""
         assert completion(admission, draft=draft).draft == (draft or "auto")
+
+    @pytest.mark.parametrize("draft", ["sql+lookup", "sql+sql", "sql+nope", "auto+sql", "+", "sql+"])
+    def test_only_different_drafts_can_be_joined(self, admission: Admission, draft: str) -> None:
+        """Their trees are merged; prompt lookup grows none."""
+        assert completion(admission, draft="sql+general").draft == "sql+general"
+        with pytest.raises(RequestError, match="not served here"):
+            completion(admission, draft=draft)
+
+    def test_a_lossy_rule_is_passed_on_with_its_settings(self, admission: Admission) -> None:
+        """Off by default."""
+        assert completion(admission).sampling.lossy is None
+        assert completion(admission, lossy={"rule": "typical", "delta": 0.5}).sampling.lossy == Typical(delta=0.5)
+        assert completion(admission, lossy={"rule": "lenient", "lenience": 3.0}).sampling.lossy == Lenient(3.0)
 
     def test_sampling_settings_are_passed_on(self, admission: Admission) -> None:
         """Under OpenAI's and vLLM's names; what is not said changes nothing."""

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from configs.errors import CheckpointError, ConfigError, IncompatibleDraft
+from decoding.proposal import Scheme
+from drafts.expansion import Expansion
 from serving.config import Deployment
 from serving.plan import Plan, make_plan
 from tests.serving.toy_folder import write_model, write_tokenizer
@@ -53,6 +55,20 @@ class TestMakePlan:
         write_model(tmp_path, vocab_size=20)
         with pytest.raises(IncompatibleDraft, match="20 token embeddings"):
             with_draft(toy, tmp_path)
+
+    def test_a_topic_cannot_look_like_several(self, toy: Path) -> None:
+        """Joined names ask for several drafts at once."""
+        with pytest.raises(ConfigError, match="joins the names"):
+            plan(toy, drafts={"general": None, "topics": {"sql+math": {"model": str(toy)}}})
+
+    def test_a_tree_needs_a_draft_to_grow_it(self, toy: Path) -> None:
+        """With prompt lookup alone the key would do nothing."""
+        with pytest.raises(ConfigError, match="no draft to grow it"):
+            plan(toy, decoding={"tree": [4, 2, 2]})
+        drafts = {"general": {"model": str(toy)}, "topics": {}}
+        made = plan(toy, decoding={"tree": [4, 1], "draws": "paths"}, drafts=drafts)
+        assert made.expansion == Expansion((4, 1), Scheme.PATHS)
+        assert plan(toy, drafts=drafts).expansion is None
 
     def test_a_topic_cannot_take_the_name_of_prompt_lookup(self, toy: Path) -> None:
         """Clients ask for it by that name."""

@@ -125,3 +125,16 @@ class TestLogprobs:
     def test_nobody_who_did_not_ask_gets_any(self, codec: TextCodec) -> None:
         """The field is there and null, as OpenAI has it."""
         assert body("chat", answers(codec, "ab"))["choices"][0]["logprobs"] is None
+
+
+class TestLossy:
+    def test_a_reply_repeats_that_it_may_differ_from_the_target(self, codec: TextCodec) -> None:
+        """Whole and streamed, one answer and several; exact replies do not speak of it."""
+        assert body("chat", answers(codec, "one"), is_lossy=True)["polydraft"]["lossy"] is True
+        several = body("text", answers(codec, "one", "in"), is_lossy=True)
+        assert [each["polydraft"]["lossy"] for each in (several, *several["choices"])] == [True, True, True]
+        told = [
+            chunk["polydraft"] for chunk in chunks("chat", answers(codec, "one"), is_lossy=True) if "polydraft" in chunk
+        ]
+        assert told[-1]["lossy"] is True
+        assert "lossy" not in body("chat", answers(codec, "one"))["polydraft"]

@@ -79,6 +79,13 @@ class TestParse:
             ({"logit_bias": {"1" * 5000: 2}}, "logit_bias"),
             ({"logit_bias": [1]}, "logit_bias"),
             ({"response_format": {"type": "json_object"}}, "response_format"),
+            ({"lossy": True}, "lossy"),
+            ({"lossy": {"rule": "loose"}}, "lossy"),
+            ({"lossy": {"rule": "typical", "epsilon": 1.5}}, "lossy"),
+            ({"lossy": {"rule": "typical", "lenience": 2.0}}, "lossy"),
+            ({"lossy": {"rule": "lenient", "lenience": 0.5}}, "lossy"),
+            ({"lossy": {"rule": "lenient", "threshold": 0.5}}, "lossy"),
+            ({"lossy": {"rule": "typical"}, "temperature": 0}, "lossy"),
         ],
     )
     def test_what_cannot_be_served_is_refused_by_name(self, change: dict[str, Any], param: str) -> None:
