@@ -69,8 +69,8 @@ def test_each_request_gets_its_better_source():
 def test_a_draft_of_its_own_must_pay_for_its_own_steps():
     """Six drafts for six requests cost six draft steps a depth, one draft for all little more than one."""
     costs = StepCosts({1: 1.0, 40: 2.0}, {1: 0.3, 8: 0.4})
-    apart = [[source(0.5, f"draft{n}")] for n in range(6)]
-    together = [[source(0.5)] for _ in range(6)]
+    apart = [[source(0.7, f"draft{n}")] for n in range(6)]
+    together = [[source(0.7)] for _ in range(6)]
     count = lambda options: sum(choice.length for choice in LengthController(costs).choose(options, 6, 6))  # noqa: E731
     assert count(together) > count(apart)
 
@@ -87,6 +87,13 @@ def test_longer_texts_in_the_cache_make_rows_relatively_cheaper():
     costs = StepCosts({1: 1.0, 40: 9.0}, {1: 0.1, 8: 0.2}, attention_per_token=0.001, context=100)
     few, many = (LengthController(costs).choose([[source(0.6)]] * 2, 2, 2, cached)[0].length for cached in (100, 9000))
     assert many > few
+
+
+def test_a_gain_that_is_next_to_nothing_is_left_alone():
+    """What the model of costs leaves out would eat it."""
+    costs = StepCosts({1: 1.0, 2: 1.28}, {1: 0.0, 8: 0.0})
+    assert lengths([0.3], costs, longest=1) == [0]
+    assert lengths([0.4], costs, longest=1) == [1]
 
 
 def test_limits_hold():
