@@ -1,5 +1,6 @@
 """Prompts to measure with: a file of the user's, or a few of our own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -158,3 +159,17 @@ def load_prompts(source: Path | None, per_topic: int) -> list[Prompt]:
             chosen.setdefault(prompt.text, prompt)
     rounds = zip_longest(*(chosen.values() for chosen in by_topic.values()))
     return [prompt for turn in rounds for prompt in turn if prompt is not None]
+
+
+def in_blocks(prompts: Sequence[Prompt], repeats: int) -> list[list[int]]:
+    """Numbers of ``prompts`` in ``repeats`` blocks that share no prompt and have the same mix of topics.
+
+    The i-th prompt of a topic goes to block i mod ``repeats``, counted from another block for each topic.
+    """
+    blocks: list[list[int]] = [[] for _ in range(repeats)]
+    seen: dict[str | None, int] = {}
+    for number, prompt in enumerate(prompts):
+        place = seen.setdefault(prompt.topic, len(seen))
+        blocks[place % repeats].append(number)
+        seen[prompt.topic] += 1
+    return [block for block in blocks if block]

@@ -112,26 +112,39 @@ def run_step(
 
 
 def _rounds(bench: Workbench, source: Path | None, size: int, steps: int, repeats: int) -> list[_Round]:
+    """Prompts with the longest answers of twice as many: what follows an end token is too easy to foresee."""
     longest = bench.lengths.longest if isinstance(bench.lengths, LengthController) else bench.lengths
     tokens = (steps + 3) * (max(longest, _LONGEST) + 1)
-    prompts = load_prompts(source, size * repeats)
+    prompts = load_prompts(source, 2 * size * repeats)[: 2 * size * repeats]
     if len(prompts) < size * repeats:
         raise ConfigError(
             f"{len(prompts)} prompts cannot fill {repeats} rounds of {size}", do="pass --prompts, or lower --repeats"
         )
+    encoded = [bench.encode(prompt.text) for prompt in prompts]
+    room = bench.plan.max_length - max(map(len, encoded))
+    if room < tokens:
+        raise ConfigError(f"{steps} steps may need {tokens} tokens; there is room for {room}", do="lower --steps")
+    sampling = SamplingParams(max_tokens=tokens)
+    requests = [bench.request(number, token_ids, None, sampling) for number, token_ids in enumerate(encoded)]
+    bench.decode(requests)
+    answers = [request.generated for request in requests]
+    order = sorted(range(len(prompts)), key=lambda number: -_natural_length(answers[number], bench.plan.end_token_ids))
     rounds = []
     for turn in range(repeats):
-        chosen = prompts[turn * size : (turn + 1) * size]
-        encoded = {str(number): bench.encode(prompt.text) for number, prompt in enumerate(chosen)}
-        room = bench.plan.max_length - max(map(len, encoded.values()))
-        if room < tokens:
-            raise ConfigError(f"{steps} steps may need {tokens} tokens; there is room for {room}", do="lower --steps")
-        routed = {str(number): bench.routed(prompt.text) for number, prompt in enumerate(chosen)}
-        sampling = SamplingParams(max_tokens=tokens)
-        requests = [bench.request(int(name), ids, None, sampling) for name, ids in encoded.items()]
-        bench.decode(requests)
-        rounds.append(_Round(encoded, routed, {request.request_id: request.generated for request in requests}))
+        chosen = order[turn : size * repeats : repeats]
+        rounds.append(
+            _Round(
+                prompts={str(number): encoded[number] for number in chosen},
+                routed={str(number): bench.routed(prompts[number].text) for number in chosen},
+                answers={str(number): answers[number] for number in chosen},
+            )
+        )
     return rounds
+
+
+def _natural_length(answer: Sequence[int], end_token_ids: frozenset[int]) -> int:
+    """Tokens before the first end token."""
+    return next((place for place, token in enumerate(answer) if token in end_token_ids), len(answer))
 
 
 def _measure(

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from benchmarks.forced import ForcedDrafter
 from benchmarks.pictures import draw_theory
-from benchmarks.prompts import load_prompts
+from benchmarks.prompts import in_blocks, load_prompts
 from benchmarks.results import Report, Row, command_line, shown_with_spread, with_spread, yes_no
 from benchmarks.tally import Tally
 from benchmarks.workbench import Workbench, open_workbench
@@ -100,9 +100,9 @@ def run_theory(
     tallies = {alpha: Tally() for alpha in runs}
     with Progress(transient=True) as progress:
         task = progress.add_task("theory", total=len(encoded))
-        for block in range(repeats):
+        for block in in_blocks(chosen, repeats):
             timings = {alpha: _Timing() for alpha in runs}
-            for number in range(block, len(encoded), repeats):
+            for number in block:
                 order = list(runs)
                 for alpha in order[number % len(order) :] + order[: number % len(order)]:
                     name = str(number)

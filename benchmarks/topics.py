@@ -8,7 +8,7 @@ from random import Random
 from rich.progress import Progress
 
 from benchmarks.pictures import draw_topics
-from benchmarks.prompts import Prompt, load_prompts
+from benchmarks.prompts import Prompt, in_blocks, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, yes_no
 from benchmarks.tally import Tally, predicted_speedup
 from benchmarks.workbench import Workbench, open_workbench
@@ -74,9 +74,9 @@ def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens:
         cases = _cases(bench, prompts, sampling, costs, progress)
         bench.times = StepTimes()
         task = progress.add_task("by topic", total=len(cases))
-        for block in range(repeats):
+        for block in in_blocks(prompts, repeats):
             seconds: dict[tuple[str, str], float] = {}
-            for number in range(block, len(cases), repeats):
+            for number in block:
                 _measure(bench, number, cases[number], sampling, tallies, seconds)
                 progress.advance(task)
             for topic, method in seconds:

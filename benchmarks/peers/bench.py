@@ -12,7 +12,7 @@ from benchmarks.peers.environments import ENVIRONMENTS, PEERS, prepare
 from benchmarks.peers.process import PeerProcess
 from benchmarks.peers.worker import Decoded, Job
 from benchmarks.pictures import draw_peers
-from benchmarks.prompts import WARM_UP, Prompt, load_prompts
+from benchmarks.prompts import WARM_UP, Prompt, in_blocks, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
 from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError, PeerError
@@ -22,6 +22,7 @@ from decoding.step_loop import StepTimes
 from drafts.pool import GENERAL
 
 OURS = "polydraft"
+_WARM_TOKENS = 16
 
 COLUMNS = {
     "engine": lambda row: row["engine"],
@@ -66,7 +67,16 @@ class Result:
         self.rates.append(tokens / sum(answer.seconds for answer in answers))
 
 
-Decode = Callable[[Prompt, Mode], Decoded]
+@dataclass(frozen=True)
+class Question:
+    """A prompt, and how many tokens every engine answers."""
+
+    prompt: Prompt
+    token_ids: list[int]
+    tokens: int
+
+
+Decode = Callable[[Question, Mode], Decoded]
 
 
 def run_peers(
@@ -81,9 +91,10 @@ def run_peers(
 ) -> Report:
     """Decode every prompt in every engine, modes in turn, in ``repeats`` blocks of different prompts.
 
-    Batch 1, greedy, float32, one thread, ``tokens`` tokens whatever they are; seconds hold the prompt too.
-    Every engine drafts with the general draft, at each of ``lengths``; ours also as it serves: routed,
-    with lengths of its own choice.
+    Batch 1, greedy, float32, one thread; seconds hold the prompt too. Every answer ends where ours ends by
+    itself, before its end token, or after ``tokens`` tokens: engines disagree about what follows.
+    Every engine drafts with the general draft, at each of ``lengths``; ours also as it serves: routed, with
+    lengths of its own choice.
 
     Args:
         folder: of the peers' environments, which are made where they are missing.
@@ -96,22 +107,22 @@ def run_peers(
     if repeats < 1 or len(prompts) < repeats:
         raise ConfigError(f"{len(prompts)} prompts cannot make {repeats} blocks", do="pass a larger --requests")
     bench = open_workbench(config)
+    questions = [question for prompt in prompts if (question := _question(bench, prompt, tokens)).tokens]
     with ExitStack() as stack:
-        peers, missing = _start(stack, bench, names, lengths, tokens, folder)
+        peers, missing = _start(stack, bench, names, lengths, folder)
         ours = {Mode(OURS, length): StepTimes() for length in (0, *lengths, None)}
         modes = [*ours, *(Mode(name, length) for name in peers for length in (0, *lengths))]
 
-        def decode(prompt: Prompt, mode: Mode) -> Decoded:
-            token_ids = bench.encode(prompt.text)
+        def decode(question: Question, mode: Mode) -> Decoded:
             if mode.engine in peers:
-                return peers[mode.engine].decode(token_ids, mode.num_draft_tokens or 0)
+                return peers[mode.engine].decode(question.token_ids, question.tokens, mode.num_draft_tokens or 0)
             bench.times = ours[mode]
-            return _decode_here(bench, prompt, token_ids, mode, tokens)
+            return _decode_here(bench, question, mode)
 
-        for mode in modes:
-            decode(WARM_UP, mode)
+        for mode in ours:
+            decode(questions[0], mode)
         ours.update((mode, StepTimes()) for mode in ours)
-        results = _measure(decode, modes, prompts, repeats)
+        results = _measure(decode, modes, questions, repeats)
     rows = peer_rows(results)
     return Report(
         name="peers",
@@ -140,16 +151,15 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _start(
-    stack: ExitStack, bench: Workbench, names: Sequence[str], lengths: Sequence[int], tokens: int, folder: Path
+    stack: ExitStack, bench: Workbench, names: Sequence[str], lengths: Sequence[int], folder: Path
 ) -> tuple[dict[str, PeerProcess], dict[str, str]]:
-    """The peers that run, and why the others do not."""
+    """The peers that answer a first prompt in every mode, and why the others do not."""
     target, draft = bench.plan.target, bench.plan.drafts[GENERAL].folder
     work = folder / "models" / f"{fingerprint(target)[:12]}-{fingerprint(draft)[:12]}"
     job = Job(
         target=str(target.resolve()),
         draft=str(draft.resolve()),
         lengths=list(lengths),
-        tokens=tokens,
         max_length=bench.plan.max_length,
         threads=1,
         work=str(work.resolve()),
@@ -159,33 +169,44 @@ def _start(
     for name in names:
         try:
             python = prepare(PEERS[name], folder)
-            running[name] = PeerProcess(PEERS[name], python, job, folder / f"{name}.log")
+            peer = PeerProcess(PEERS[name], python, job, folder / f"{name}.log")
+            stack.callback(peer.close)
+            for length in (0, *lengths):  # which also warms it up
+                peer.decode(bench.encode(WARM_UP.text), _WARM_TOKENS, length)
+            running[name] = peer
         except PeerError as error:
             missing[name] = str(error)
-        else:
-            stack.callback(running[name].close)
     return running, missing
 
 
-def _decode_here(bench: Workbench, prompt: Prompt, token_ids: list[int], mode: Mode, tokens: int) -> Decoded:
+def _question(bench: Workbench, prompt: Prompt, tokens: int) -> Question:
+    token_ids = bench.encode(prompt.text)
+    request = bench.request(0, token_ids, None, SamplingParams(max_tokens=tokens))
+    bench.decode([request])
+    ends = [place for place, token in enumerate(request.generated) if token in bench.plan.end_token_ids]
+    return Question(prompt, token_ids, ends[0] if ends else tokens)
+
+
+def _decode_here(bench: Workbench, question: Question, mode: Mode) -> Decoded:
     serving = mode.method == "routed"
-    drafter = bench.routed(prompt.text) if serving else GENERAL if mode.num_draft_tokens else None
-    request = bench.request(0, token_ids, drafter, SamplingParams(max_tokens=tokens), may_copy=serving)
+    drafter = bench.routed(question.prompt.text) if serving else GENERAL if mode.num_draft_tokens else None
+    sampling = SamplingParams(max_tokens=question.tokens)
+    request = bench.request(0, question.token_ids, drafter, sampling, may_copy=serving)
     request.num_draft_tokens = mode.num_draft_tokens
     seconds = bench.decode([request])
     return Decoded(request.generated, seconds, request.counts.num_target_runs)
 
 
-def _measure(decode: Decode, modes: Sequence[Mode], prompts: Sequence[Prompt], repeats: int) -> dict[Mode, Result]:
+def _measure(decode: Decode, modes: Sequence[Mode], questions: Sequence[Question], repeats: int) -> dict[Mode, Result]:
     results = {mode: Result() for mode in modes}
     with Progress(transient=True) as progress:
-        task = progress.add_task("peers", total=len(prompts))
-        for block in range(repeats):
+        task = progress.add_task("peers", total=len(questions))
+        for block in in_blocks([question.prompt for question in questions], repeats):
             spent: dict[Mode, list[Decoded]] = {mode: [] for mode in modes}
-            for number in range(block, len(prompts), repeats):
+            for number in block:
                 start = number % len(modes)
                 for mode in (*modes[start:], *modes[:start]):
-                    spent[mode].append(decode(prompts[number], mode))
+                    spent[mode].append(decode(questions[number], mode))
                 reference = spent[Mode(OURS, 0)][-1].token_ids
                 for mode in modes:
                     results[mode].differing += spent[mode][-1].token_ids != reference

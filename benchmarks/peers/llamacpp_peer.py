@@ -15,7 +15,6 @@ class LlamaCppPeer:
     """Servers with weights and cache in float32. Seconds are llama.cpp's own, so that HTTP does not count."""
 
     def __init__(self, job: Job):
-        self._tokens = job.tokens
         work = Path(job.work)
         target, draft = (
             write_gguf(Path(folder), work / f"{name}.gguf")
@@ -27,19 +26,19 @@ class LlamaCppPeer:
             for length, server in self._servers.items()
         }
 
-    def decode(self, prompt: list[int], num_draft_tokens: int) -> Decoded:
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
         """See `Engine.decode`."""
         body = {
             "prompt": prompt,
-            "n_predict": self._tokens,
+            "n_predict": tokens,
             "temperature": 0,
-            "ignore_eos": True,
             "return_tokens": True,
             "cache_prompt": False,
         }
         connection = self._connections[num_draft_tokens]
         connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
         reply = json.load(connection.getresponse())
+        connection.close()  # its server drops idle ones
         timings = reply["timings"]
         seconds = (timings["prompt_ms"] + timings["predicted_ms"]) / 1e3
         return Decoded(reply["tokens"], seconds, timings["predicted_n"] - timings.get("draft_n_accepted", 0))

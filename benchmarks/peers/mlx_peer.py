@@ -14,16 +14,15 @@ class MlxPeer:
 
     def __init__(self, job: Job):
         mx.set_default_device(mx.cpu)
-        self._tokens = job.tokens
         self._target, _ = load(job.target)
         self._draft, _ = load(job.draft)
         for model in (self._target, self._draft):
             model.set_dtype(mx.float32)
 
-    def decode(self, prompt: list[int], num_draft_tokens: int) -> Decoded:
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
         """See `Engine.decode`."""
         ids = mx.array(prompt)
-        options = {"max_tokens": self._tokens}
+        options = {"max_tokens": tokens}
         began = perf_counter()
         if num_draft_tokens:
             options["num_draft_tokens"] = num_draft_tokens

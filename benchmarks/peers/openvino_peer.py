@@ -16,7 +16,6 @@ class OpenVinoPeer:
     """Pipelines with weights, arithmetic and cache in float32."""
 
     def __init__(self, job: Job):
-        self._tokens = job.tokens
         exact = {
             "INFERENCE_PRECISION_HINT": "f32",
             "KV_CACHE_PRECISION": "f32",
@@ -27,10 +26,10 @@ class OpenVinoPeer:
         assistant = openvino_genai.draft_model(draft, "CPU", **exact)
         self._speculative = openvino_genai.LLMPipeline(target, "CPU", draft_model=assistant, **exact)
 
-    def decode(self, prompt: list[int], num_draft_tokens: int) -> Decoded:
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
         """See `Engine.decode`."""
         config = openvino_genai.GenerationConfig()
-        config.max_new_tokens, config.ignore_eos, config.do_sample = self._tokens, True, False
+        config.max_new_tokens, config.do_sample = tokens, False
         if num_draft_tokens:
             config.num_assistant_tokens = num_draft_tokens
         pipeline = self._speculative if num_draft_tokens else self._plain

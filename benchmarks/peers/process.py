@@ -51,9 +51,10 @@ class PeerProcess:
             self.close()
             raise
 
-    def decode(self, prompt: list[int], num_draft_tokens: int) -> Decoded:
-        """A greedy answer, plain if ``num_draft_tokens`` is 0."""
-        return Decoded(**self._ask({"prompt": prompt, "num_draft_tokens": num_draft_tokens}, _DECODE_SECONDS))
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
+        """A greedy answer of at most ``tokens`` tokens, plain if ``num_draft_tokens`` is 0."""
+        line = {"prompt": prompt, "tokens": tokens, "num_draft_tokens": num_draft_tokens}
+        return Decoded(**self._ask(line, _DECODE_SECONDS))
 
     def close(self) -> None:
         """End it."""

@@ -18,7 +18,6 @@ class Job:
     Attributes:
         target, draft: Hugging Face folders.
         lengths: proposal lengths that will be asked for.
-        tokens: of every answer; stop tokens are ignored.
         max_length: prompt and answer together, in tokens.
         threads: compute threads.
         work: folder for converted checkpoints, the same for the same checkpoints.
@@ -27,7 +26,6 @@ class Job:
     target: str
     draft: str
     lengths: list[int]
-    tokens: int
     max_length: int
     threads: int
     work: str
@@ -45,8 +43,8 @@ class Decoded:
 class Engine(Protocol):
     """A peer with its models loaded."""
 
-    def decode(self, prompt: list[int], num_draft_tokens: int) -> Decoded:
-        """A greedy answer to a prompt of token ids; 0 draft tokens is plain decoding."""
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
+        """A greedy answer of at most ``tokens`` tokens to a prompt of token ids; 0 draft tokens is plain decoding."""
         ...
 
 
@@ -58,6 +56,5 @@ def serve(open_engine: Callable[[Job], Engine]) -> None:
     answers.write("{}\n")
     answers.flush()
     for line in sys.stdin:
-        asked = json.loads(line)
-        answers.write(json.dumps(asdict(engine.decode(asked["prompt"], asked["num_draft_tokens"]))) + "\n")
+        answers.write(json.dumps(asdict(engine.decode(**json.loads(line)))) + "\n")
         answers.flush()

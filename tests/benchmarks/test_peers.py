@@ -20,12 +20,11 @@ from benchmarks.peers.worker import Decoded, serve
 class Stub:
     def __init__(self, job):
         print("noise on standard output")
-        self.tokens = job.tokens
 
-    def decode(self, prompt, num_draft_tokens):
+    def decode(self, prompt, tokens, num_draft_tokens):
         if prompt == [13]:
             raise RuntimeError("unlucky")
-        return Decoded(prompt * self.tokens, 0.5, num_draft_tokens)
+        return Decoded(prompt * tokens, 0.5, num_draft_tokens)
 
 serve(Stub)
 """
@@ -37,7 +36,7 @@ def stub(tmp_path, monkeypatch):
     (tmp_path / "stub_peer.py").write_text(STUB)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(Peer, "module", "stub_peer")
-    job = Job("target", "draft", [2], 3, 64, 1, str(tmp_path))
+    job = Job("target", "draft", [2], 64, 1, str(tmp_path))
     process = PeerProcess(PEERS["mlx"], sys.executable, job, tmp_path / "log")
     yield process
     process.close()
@@ -45,14 +44,14 @@ def stub(tmp_path, monkeypatch):
 
 def test_a_peer_answers_line_by_line_whatever_it_prints(stub):
     """Noise on its standard output does not reach the conversation."""
-    assert stub.decode([7], 2) == Decoded([7, 7, 7], 0.5, 2)
-    assert stub.decode([8], 0) == Decoded([8, 8, 8], 0.5, 0)
+    assert stub.decode([7], 3, 2) == Decoded([7, 7, 7], 0.5, 2)
+    assert stub.decode([8], 2, 0) == Decoded([8, 8], 0.5, 0)
 
 
 def test_a_peer_that_dies_says_its_last_words(stub):
     """The error names the engine and the log, and repeats the log's end."""
     with pytest.raises(PeerError, match="mlx-lm ended") as error:
-        stub.decode([13], 2)
+        stub.decode([13], 3, 2)
     assert "RuntimeError: unlucky" in error.value.facts[-1]
 
 
@@ -96,14 +95,16 @@ def report(config, tmp_path_factory):
 
 
 def test_another_engine_says_the_same_tokens_plainly_and_with_a_draft(report):
-    """Every mode decodes every prompt to its full length, token by token as ours."""
+    """Every mode decodes every prompt to the length of our own answer, token by token as ours."""
     rows = {(row["engine"], row["method"], row["num_draft_tokens"]): row for row in report.rows}
     pooled = [("pooled", 2), ("pooled", 3)]
     ours = [("plain", None), *pooled, ("routed", None)]
     assert list(rows) == [("polydraft", *mode) for mode in ours] + [
         ("transformers", *mode) for mode in (("plain", None), *pooled)
     ]
-    assert all(row["identical"] and row["tokens"] == 4 * 24 for row in rows.values())
+    assert all(row["identical"] for row in rows.values())
+    (tokens,) = {row["tokens"] for row in rows.values()}
+    assert 0 < tokens <= 4 * 24
     assert rows["transformers", "plain", None]["tokens_per_target_run"] == 1
     assert rows["polydraft", "plain", None]["speedup"] == rows["transformers", "plain", None]["speedup"] == 1
     assert rows["transformers", "pooled", 2]["version"] == PEERS["transformers"].version

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.prompts import OUT_OF_SCOPE, OWN, load_prompts
+from benchmarks.prompts import OUT_OF_SCOPE, OWN, in_blocks, load_prompts
 from benchmarks.tally import Tally, add_counts, predicted_speedup
 from benchmarks.topics import METHODS, run_topics
 from configs.errors import ConfigError
@@ -103,6 +103,16 @@ def test_prompts_come_topic_in_turn_from_the_validation_split(prompts):
         ("math", "math 2"),
     ]
     assert [prompt.topic for prompt in load_prompts(prompts.parent, per_topic=1)] == ["sql", "math"]
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3, 4])
+def test_every_block_has_every_topic(repeats):
+    """Also where the number of blocks divides the number of topics; no prompt is in two blocks."""
+    prompts = load_prompts(None, per_topic=4)
+    blocks = in_blocks(prompts, repeats)
+    assert len(blocks) == repeats
+    assert sorted(number for block in blocks for number in block) == list(range(len(prompts)))
+    assert all({prompts[number].topic for number in block} == {*OWN} - {OUT_OF_SCOPE} for block in blocks)
 
 
 def test_more_blocks_than_prompts_is_an_error(config):
