@@ -1,6 +1,7 @@
 """Rejection sampling, one candidate after the other: chains, and trees with several children a node."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -26,35 +27,29 @@ def verify_chains(
 ) -> list[VerificationResult]:
     """`verify_rejection` for several requests together, each with the decisions that it would take alone.
 
-    All scalars are read in two calls, and all last tokens drawn in one.
+    All scalars leave the tensors in one call, and all last tokens are drawn in one.
 
     Args:
         proposals: drawn chains; an empty one has its token drawn from the target.
         target_probs: [1 + nodes, vocab_size] of each.
     """
     assert all(proposal.is_chain for proposal in proposals)
-    laws = torch.cat(list(target_probs))
-    drawn_from = [proposal.draft_probs for proposal in proposals if proposal.draft_probs is not None]
-    if not drawn_from:
-        return [VerificationResult([], token_id) for token_id in choose_rows(laws, sources)]
-    draft_laws = torch.cat(drawn_from)
-    ratios = _ratios(proposals, laws, draft_laws)
+    ratios = iter(_ratios(proposals, target_probs))
     accepted: list[int] = []
-    ends: list[int] = []  # rows of `laws` that the last tokens are drawn from
-    refusals: list[tuple[int, int]] = []  # a request, and the row of `draft_laws` at its refused token
-    row = node = 0
-    for proposal, source in zip(proposals, sources, strict=True):
-        length = len(proposal)
-        count = next((n for n in range(length) if not source.accept(ratios[node + n])), length)
-        if count < length:
-            refusals.append((len(accepted), node + count))
+    wanted: list[Tensor] = []  # what the target says where each path ends
+    drawn_from: list[Tensor | None] = []  # the law of the refused token there
+    for proposal, probs, source in zip(proposals, target_probs, sources, strict=True):
+        chances = list(islice(ratios, len(proposal)))
+        count = next((node for node, ratio in enumerate(chances) if not source.accept(ratio)), len(proposal))
         accepted.append(count)
-        ends.append(row + count)
-        row, node = row + 1 + length, node + length
-    weights = laws[ends]
-    if refusals:
-        refused, refused_at = (list(column) for column in zip(*refusals, strict=True))
-        weights[refused] = recovered_weights(weights[refused], draft_laws[refused_at])
+        wanted.append(probs[count])
+        draft_probs = proposal.draft_probs
+        drawn_from.append(None if draft_probs is None or count == len(proposal) else draft_probs[count])
+    weights = torch.stack(wanted)
+    if any(law is not None for law in drawn_from):
+        nothing = torch.zeros_like(wanted[0])
+        refused = torch.stack([nothing if law is None else law for law in drawn_from])
+        weights = recovered_weights(weights, refused)
     last = choose_rows(weights, sources)
     return [VerificationResult(list(range(count)), token_id) for count, token_id in zip(accepted, last, strict=True)]
 
@@ -115,15 +110,25 @@ def recovered_weights(target_probs: Tensor, draft_probs: Tensor) -> Tensor:
     return residual if left.all() else torch.where(left > 0, residual, target_probs)
 
 
-def _ratios(proposals: Sequence[Proposal], laws: Tensor, draft_laws: Tensor) -> list[float]:
+def _ratios(proposals: Sequence[Proposal], target_probs: Sequence[Tensor]) -> list[float]:
     """Target's over draft's probability of every token of all chains."""
-    tokens = [token_id for proposal in proposals for token_id in proposal.token_ids]
-    # Node n of the i-th chain is judged by row n of its law; every chain before it has one row more than nodes.
-    owners = [index for index, proposal in enumerate(proposals) for _ in proposal.token_ids]
-    rows = [node + owner for node, owner in enumerate(owners)]
-    target_at = laws[rows, tokens].tolist()
-    draft_at = draft_laws[list(range(len(tokens))), tokens].tolist()
-    return [target / draft for target, draft in zip(target_at, draft_at, strict=True)]
+    target_at: list[Tensor] = []
+    draft_at: list[Tensor] = []
+    for proposal, probs in zip(proposals, target_probs, strict=True):
+        if proposal.draft_probs is not None:
+            target_at.append(_read(probs, proposal.token_ids))
+            draft_at.append(_read(proposal.draft_probs, proposal.token_ids))
+    if not target_at:
+        return []
+    ratios: list[float] = (torch.cat(target_at).double() / torch.cat(draft_at).double()).tolist()
+    return ratios
+
+
+def _read(probs: Tensor, token_ids: Sequence[int]) -> Tensor:
+    """The probability of ``token_ids[i]`` in row i."""
+    size = probs.size(-1)
+    places = [row * size + token_id for row, token_id in enumerate(token_ids)]
+    return probs.take(torch.tensor(places, device=probs.device))
 
 
 def without(law: Tensor, token_id: int) -> Tensor:
