@@ -42,7 +42,7 @@ serve: $(READY)  ## Serve the starter on http://127.0.0.1:8000
 ui: $(READY)  ## Open the drafts in MLflow on http://127.0.0.1:5000
 	@$(BIN)/polydraft registry ui
 
-bench: $(READY)  ## Measure by topic: plain, prompt lookup, pooled draft, routed
+bench: $(READY)  ## Measure by topic: plain, prompt lookup, drafts chosen in four ways
 	@$(BIN)/polydraft bench topics --per-topic 8 --repeats 2
 
 clean:  ## Remove the environment and caches

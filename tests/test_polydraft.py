@@ -34,7 +34,7 @@ def test_help_imports_nothing_heavy():
     [
         ["--help"],
         *([command, "--help"] for command in ("serve", "demo", "route", "selfcheck")),
-        ["bench", "topics", "--help"],
+        *(["bench", bench, "--help"] for bench in ("topics", "theory", "step", "load", "peers")),
         ["registry", "list", "--help"],
         ["starter", "build", "--help"],
     ],
@@ -74,6 +74,15 @@ def test_a_configuration_with_a_wrong_key_is_refused_by_line(tmp_path, capsys):
         polydraft.main(["config", "check", str(file)])
     assert exit_.value.code == 2
     assert f"{file}:2: unknown key target.slot; did you mean slots?" in capsys.readouterr().err
+
+
+def test_a_list_of_numbers_that_is_none_is_refused(capsys):
+    """The message names the option and shows how it is written."""
+    for words in (["load", "--concurrency", "1,x"], ["theory", "--alphas", "0,0.5"], ["step", "--batches", ""]):
+        with pytest.raises(SystemExit) as exit_:
+            polydraft.main(["bench", *words])
+        assert exit_.value.code == 2
+        assert f"{words[1]} {words[2]} is no list of numbers above 0" in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_a_usage_error():
