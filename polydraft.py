@@ -118,6 +118,7 @@ def selfcheck(
     prompts: Prompts = None,
     per_topic: Annotated[int, typer.Option(help="Prompts a topic.")] = 50,
     tokens: Annotated[int, typer.Option(help="New tokens a prompt.")] = 128,
+    churn: Annotated[int, typer.Option(help="Rounds in which drafts and company change in mid-answer.")] = 1,
     config: ConfigFile = None,
     as_json: AsJson = False,
     output: Output = None,
@@ -125,7 +126,7 @@ def selfcheck(
     """Compare greedy answers with transformers, token by token, for every way of drafting."""
     from benchmarks.selfcheck import run_selfcheck
 
-    report = run_selfcheck(config, prompts, per_topic, tokens)
+    report = run_selfcheck(config, prompts, per_topic, tokens, churn)
     if as_json or output:
         emit(report.document(), output)
     if not as_json:

@@ -1,7 +1,7 @@
 """`polydraft selfcheck`: greedy answers equal those of transformers, token by token, however they are drafted."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from rich.progress import Progress
 from transformers import AutoModelForCausalLM
 
+from benchmarks.churn import MOST_TOGETHER, Churn, run_churn
 from benchmarks.prompts import Prompt, load_prompts
 from benchmarks.workbench import Workbench, machine, open_workbench, versions
 from configs.errors import ConfigError
@@ -16,6 +17,7 @@ from decoding.request import Request, SamplingParams
 from drafts.pool import GENERAL, LOOKUP
 
 _BATCH = 8
+CHURN = "churn"  # drafts, lengths and company of a request change while it runs: `benchmarks.churn`
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class SelfcheckReport:
     prompts: int
     tokens: int
     modes: list[ModeReport]
+    churn: Churn | None = None
 
     @property
     def passed(self) -> bool:
@@ -52,7 +55,7 @@ class SelfcheckReport:
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "method": mode.mode,
                 "batch": mode.batch,
@@ -64,6 +67,8 @@ class SelfcheckReport:
             }
             for mode in self.modes
         ]
+        if self.churn is not None:
+            rows[-1] |= asdict(self.churn)
         return {"command": "selfcheck", "machine": machine(), "versions": versions(), "rows": rows}
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
@@ -72,7 +77,7 @@ class SelfcheckReport:
         lines = [
             [
                 mode.mode,
-                str(mode.batch),
+                f"1-{mode.batch}" if mode.mode == CHURN else str(mode.batch),
                 str(self.prompts),
                 str(mode.tokens),
                 f"{mode.tokens / max(1, mode.target_runs):.2f}",
@@ -89,10 +94,13 @@ def vars_of(mismatch: Mismatch) -> dict[str, float]:
     return {"prompt": mismatch.prompt, "position": mismatch.position, "top_two_gap": mismatch.gap}
 
 
-def run_selfcheck(config: Path | None, source: Path | None, per_topic: int, tokens: int) -> SelfcheckReport:
+def run_selfcheck(
+    config: Path | None, source: Path | None, per_topic: int, tokens: int, churn: int = 1
+) -> SelfcheckReport:
     """Decode every prompt with no draft, the right one, a wrong one, prompt lookup, and all of these in one batch.
 
-    Stop tokens are ignored, so that every answer has ``tokens`` tokens on both sides.
+    Then ``churn`` times more while everything around it changes. Stop tokens are ignored, so that every answer
+    has ``tokens`` tokens on both sides.
     """
     bench = open_workbench(config, with_router=False)
     prompts = load_prompts(source, per_topic)
@@ -102,7 +110,7 @@ def run_selfcheck(config: Path | None, source: Path | None, per_topic: int, toke
     modes = _modes(bench, prompts)
     report = SelfcheckReport(len(prompts), tokens, [])
     with Progress(transient=True) as progress:
-        task = progress.add_task("transformers", total=len(prompts) * (1 + len(modes)))
+        task = progress.add_task("transformers", total=len(prompts) * (1 + len(modes) + churn))
         references = []
         for reference in _references(bench, encoded, tokens):
             references.append(reference)
@@ -118,6 +126,16 @@ def run_selfcheck(config: Path | None, source: Path | None, per_topic: int, toke
                 for number, request in zip(numbers, requests, strict=True):
                     _compare(part, number, request, *references[number])
                 progress.advance(task, len(requests))
+            report.modes.append(part)
+        if churn:
+            progress.update(task, description=CHURN)
+            part = ModeReport(CHURN, min(MOST_TOGETHER, bench.plan.slots))
+
+            def finished(number: int, request: Request) -> None:
+                _compare(part, number, request, *references[number])
+                progress.advance(task)
+
+            report.churn = run_churn(bench, encoded, tokens, churn, finished)
             report.modes.append(part)
     return report
 

@@ -13,11 +13,23 @@ def test_every_way_of_drafting_equals_transformers(config, prompts):
     report = run_selfcheck(config, prompts, per_topic=2, tokens=24)
     assert report.passed
     rows = {row["method"]: row for row in report.document()["rows"]}
-    assert list(rows) == ["no draft", "right draft", "wrong draft", "prompt lookup", "all mixed"]
+    assert list(rows) == ["no draft", "right draft", "wrong draft", "prompt lookup", "all mixed", "churn"]
     assert all(row["tokens"] == 4 * 24 for row in rows.values())
     assert rows["no draft"]["tokens_per_target_run"] == 1
     assert rows["right draft"]["tokens_per_target_run"] > 1.3
     assert rows["all mixed"]["batch"] == 8
+
+
+def test_churn_shakes_the_loop_as_it_says(config, prompts):
+    """Several rounds: requests are cancelled and begun again, drafts swapped, batches of many sizes; texts stay."""
+    report = run_selfcheck(config, prompts, per_topic=2, tokens=24, churn=12)
+    assert report.passed
+    row = report.document()["rows"][-1]
+    assert row["method"] == "churn"
+    assert row["tokens"] == 12 * 4 * 24
+    assert row["cancelled"] > 0
+    assert row["swapped"] > 0
+    assert len(row["batches"]) > 1
 
 
 def test_a_broken_rule_is_reported_with_position_and_gap(config, prompts, monkeypatch):
