@@ -5,8 +5,10 @@ import random
 from decoding.proposal import Proposal
 from decoding.request import Origin
 from decoding.step_loop import StepLoop
+from drafts.expansion import Expansion
 from drafts.model_drafter import ModelDrafter
 from drafts.prompt_lookup import PromptLookup
+from drafts.tree_drafter import TreeDrafter
 from tests.toys import ToyModel
 
 
@@ -42,11 +44,12 @@ class RandomTrees:
 
 
 def loop_with(target, vocab_size, draft_seed=7, **options):
-    """A loop whose drafters are a draft model, the target's twin, prompt lookup and random trees."""
+    """A loop whose drafters are a draft model, the target's twin, prompt lookup, random trees and drawn ones."""
     drafters = {
         "model": ModelDrafter(ToyModel(vocab_size, draft_seed)),
         "twin": ModelDrafter(ToyModel(vocab_size, target._seed)),
         "lookup": PromptLookup(),
         "tree": RandomTrees(vocab_size),
+        "drawn tree": TreeDrafter(ToyModel(vocab_size, draft_seed), Expansion((2, 1))),
     }
     return StepLoop(target, drafters, **options)

@@ -78,6 +78,18 @@ def test_longer_chains_keep_the_law(name):
         assert error(2, "model", sampled(name, 4), vocab_size=vocab_size, length=3, prompt=prompt) < 1e-10
 
 
+@pytest.mark.parametrize("name", ["frequency", "all"])
+def test_trees_that_a_draft_draws_keep_the_law(name):
+    """Each node's law has seen the path to it, in the draft's tree as in the target's."""
+    assert error(3, "drawn tree", sampled(name), vocab_size=3) < 1e-10
+
+
+def test_a_drawn_tree_that_forgets_its_path_is_caught(monkeypatch):
+    """Negative control for the test above."""
+    monkeypatch.setattr(Block, "path", lambda block, row: iter(()))
+    assert error(3, "drawn tree", sampled("frequency"), vocab_size=3) > 1e-3
+
+
 @pytest.mark.parametrize("name", ["repetition", "presence", "frequency"])
 def test_a_penalty_that_ignores_the_drafted_tokens_is_caught(monkeypatch, name):
     """Negative control: with committed tokens alone in sight the law shifts visibly, in chains and in trees."""
