@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from benchmarks.workbench import Workbench
 from decoding.drafter import Drafter
@@ -98,6 +99,6 @@ def _drafters(bench: Workbench) -> dict[str, Drafter]:
     models = [drafter for drafter in drafters.values() if isinstance(drafter, ModelDrafter)]
     for number, drafter in enumerate(models[::2]):
         drafters[f"tree {number}"] = TreeDrafter(drafter.model, Expansion(TREES[number % len(TREES)]))
-    for number, (one, other) in enumerate(zip(models, models[1:], strict=False)):
+    for number, (one, other) in enumerate(pairwise(models)):
         drafters[f"merged {number}"] = MergedDrafter({"one": one, "other": other})
     return drafters

@@ -1,0 +1,151 @@
+"""After any history of accepting, refusing, trees, swaps and plain steps, every cache holds what a fresh pass would."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decoding.checkpoint import read_config, read_weights
+from decoding.model import LanguageModel
+from decoding.native_model import NativeModel
+from decoding.randomness import SeededRandomness
+from decoding.request import Request, SamplingParams
+from decoding.span import Span
+from decoding.step_loop import StepLoop
+from decoding.torch_model import TorchModel
+from drafts.expansion import Expansion
+from drafts.merged_drafter import MergedDrafter
+from drafts.model_drafter import ModelDrafter
+from drafts.prompt_lookup import PromptLookup
+from drafts.tree_drafter import TreeDrafter
+from tests.decoding.conftest import write_checkpoint
+
+NAMES = ("twin", "kin", "stranger", "tree", "merged", "lookup")
+PROBE = 7
+
+admissions = st.tuples(st.just("admit"), st.integers(1, 9), st.sampled_from((0.0, 0.9)))
+swaps = st.tuples(st.just("swap"), st.integers(0, 3), st.sampled_from((None, *NAMES)))
+lengths = st.tuples(st.just("length"), st.integers(0, 3), st.integers(0, 5))
+cancellations = st.tuples(st.just("cancel"), st.integers(0, 3), st.none())
+steps = st.tuples(st.just("step"), st.integers(1, 3), st.none())
+histories = st.lists(st.one_of(steps, steps, swaps, lengths, admissions, cancellations), min_size=4, max_size=24)
+
+
+class Bench:
+    """A target, drafts from its twin to a stranger, and the loop that they share."""
+
+    def __init__(self, make, folder):
+        config, weights = read_config(folder, 64), read_weights(folder)
+        torch.manual_seed(1)
+
+        def model(noise: float) -> LanguageModel:
+            noisy = {
+                name: tensor.float() + noise * torch.randn_like(tensor.float()) for name, tensor in weights.items()
+            }
+            return make(config, noisy, num_slots=6, max_length=64)
+
+        self.target, twin, kin, stranger = (model(noise) for noise in (0.0, 0.0, 0.004, 1.0))
+        self.models = {"twin": twin, "kin": kin, "stranger": stranger}
+        self.weights = [kin.prepare({name: _noisy(tensor, 0.05) for name, tensor in weights.items()})]
+        single = {name: ModelDrafter(model) for name, model in self.models.items()}
+        self.drafters = {
+            **single,
+            "tree": TreeDrafter(kin, Expansion((3, 2, 1))),
+            "merged": MergedDrafter({"kin": single["kin"], "stranger": single["stranger"]}),
+            "lookup": PromptLookup(),
+        }
+
+    def check(self, request: Request, loop: StepLoop) -> None:
+        """The request's rows in the target's cache and in its drafts' are those of a fresh pass, bit for bit."""
+        slot = loop._running[request.request_id][1]
+        assert_fresh(self.target, slot, request.token_ids[: self.target.cache.lengths[slot]])
+        for drafter in self.drafters.values():
+            if isinstance(drafter, ModelDrafter) and request.request_id in drafter._slots:
+                slot = drafter._slots[request.request_id]
+                held = drafter.model.cache.lengths[slot]
+                assert held <= len(request.token_ids)
+                assert_fresh(drafter.model, slot, request.token_ids[:held])
+
+
+def _noisy(tensor: torch.Tensor, noise: float) -> torch.Tensor:
+    return tensor.float() + noise * torch.randn_like(tensor.float())
+
+
+def assert_fresh(model: LanguageModel, slot: int, text: Sequence[int]) -> None:
+    cached = model.forward([Span(slot, [PROBE])]).clone()
+    spare = model.cache.allocate()
+    fresh = model.forward([Span(spare, [*text, PROBE], logits_from=len(text))])
+    model.cache.release(spare)
+    assert torch.equal(cached, fresh)
+
+
+@pytest.fixture(scope="module", params=["native", "torch"])
+def bench(request, tmp_path_factory):
+    folder = write_checkpoint(tmp_path_factory.mktemp("model") / "qwen3", "qwen3")
+    return Bench(NativeModel if request.param == "native" else TorchModel, folder)
+
+
+def replay(bench: Bench, history) -> list[Request]:
+    """Act it out, checking all caches after each step; every request gets three steps more in the end."""
+    loop, requests = StepLoop(bench.target, bench.drafters), []
+    for what, number, detail in [("admit", 3, 0.0), *history, ("step", 3, None)]:
+        running = [request for request in requests if request.request_id in loop._running]
+        if what == "admit" and len(running) < 4:
+            prompt = [(number * position) % 11 for position in range(number)]
+            sampling = SamplingParams(temperature=detail, max_tokens=30)
+            requests.append(Request(str(len(requests)), prompt, sampling, SeededRandomness(number), drafter="kin"))
+            loop.admit(requests[-1])
+        elif what == "step":
+            for _ in range(number):
+                loop.step()
+        elif running:
+            request = running[number % len(running)]
+            if what == "swap":
+                loop.assign(request.request_id, detail)
+            elif what == "length":
+                request.num_draft_tokens = detail
+            elif what == "cancel":
+                loop.cancel(request.request_id)
+        for request in requests:
+            if request.request_id in loop._running:
+                bench.check(request, loop)
+    for request in requests:
+        loop.cancel(request.request_id)
+    return requests
+
+
+@settings(max_examples=40, deadline=None)
+@given(history=histories)
+def test_caches_hold_what_a_fresh_pass_would(bench, history):
+    """Target and drafts, chains and trees, swaps in mid-answer, plain steps between, batch mates coming and going."""
+    requests = replay(bench, history)
+    for model in (bench.target, *bench.models.values()):
+        assert model.cache.num_free == 6
+    assert any(request.generated for request in requests)
+
+
+def test_histories_meet_everything(bench):
+    """What the property relies on: proposals wholly accepted, partly, not at all, and trees off their first branch."""
+    counts = {}
+    for name in NAMES:
+        (request,) = replay(bench, [("step", 1, None), ("swap", 0, name), ("length", 0, 4), ("step", 3, None)])
+        counts[name] = request.counts
+    assert counts["twin"].num_accepted_tokens == counts["twin"].num_draft_tokens > 0
+    assert 0 < counts["kin"].num_accepted_tokens < counts["kin"].num_draft_tokens
+    assert counts["stranger"].num_accepted_tokens < 3
+    assert counts["tree"].num_accepted_tokens > 0
+
+
+def test_a_stale_cache_is_noticed(bench):
+    """Negative control: a draft whose weights are exchanged in mid-answer keeps rows that no fresh pass would write."""
+    loop = StepLoop(bench.target, bench.drafters)
+    request = Request("r", [1, 2, 3], SamplingParams(max_tokens=30), SeededRandomness(0), drafter="kin")
+    loop.admit(request)
+    for _ in range(3):
+        loop.step()
+    bench.models["kin"].exchange(bench.weights[0])
+    with pytest.raises(AssertionError):
+        bench.check(request, loop)
+    loop.cancel("r")
