@@ -1,10 +1,12 @@
 """The step loop says exactly what the target alone would say, with every way of growing and merging trees."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 import drafts.tree_drafter
+from decoding.lossy import Lenient, Typical
 from decoding.proposal import Scheme
 from decoding.randomness import SeededRandomness
 from decoding.request import SamplingParams
@@ -86,7 +88,8 @@ def test_a_batch_with_all_drafters_equals_each_request_alone():
 SETTINGS = [
     SamplingParams(temperature=1.0, max_tokens=3),
     SamplingParams(temperature=0.7, top_k=2, top_p=0.8, max_tokens=3),
-    SamplingParams(temperature=1.5, top_p=0.9, max_tokens=3, stop_token_ids=frozenset({1})),
+    SamplingParams(temperature=1.5, repetition_penalty=1.5, presence_penalty=0.7, max_tokens=3),
+    SamplingParams(temperature=1.5, top_p=0.9, max_tokens=3, stop_token_ids=frozenset({1})),  # in the prompt, too
 ]
 
 
@@ -102,12 +105,28 @@ def law_of_loop(target_seed, drafter, params, vocab_size=3, length=2, mate=None,
     return exact_law(run)
 
 
-@pytest.mark.parametrize("params", SETTINGS, ids=["T1", "T.7-k2-p.8", "T1.5-stop"])
+@pytest.mark.parametrize("params", SETTINGS, ids=["T1", "T.7-k2-p.8", "penalties", "T1.5-stop"])
 @pytest.mark.parametrize("drafter", [*SHAPES, "merged chains", "merged trees"])
 def test_the_exact_output_law_is_the_targets(drafter, params):
     """Enumerating every random decision, the law of the loop equals the target's to 1e-10."""
     law = law_of_loop(0, drafter, params, mate=drafter)
     assert distance(law, ToyModel(3, 0).law(PROMPT, params)) < 1e-10
+
+
+@pytest.mark.parametrize("lossy", [Typical(), Lenient(3.0)])
+def test_a_lossy_rule_changes_the_law_of_the_request_that_asks_for_it_alone(lossy):
+    """Its own answers are no longer the target's; a batch mate's are."""
+    exact = SamplingParams(temperature=1.0, max_tokens=3)
+    loose = replace(exact, lossy=lossy)
+    assert distance(law_of_loop(0, "independent", loose), ToyModel(3, 0).law(PROMPT, exact)) > 0.01
+
+    def run(randomness: Scripted) -> tuple[int, ...]:
+        request = make_request(PROMPT, exact, randomness, drafter="independent", num_draft_tokens=2)
+        mate = make_request([0], loose, SeededRandomness(0), request_id="m", drafter="independent", num_draft_tokens=2)
+        StepLoop(ToyModel(3, 0), drafters_of(3)).run([mate, request])
+        return tuple(request.generated)
+
+    assert distance(exact_law(run), ToyModel(3, 0).law(PROMPT, exact)) < 1e-10
 
 
 @pytest.mark.parametrize("drafter", ["4, 2, 2", "independent", "paths"])
