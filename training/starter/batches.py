@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from training.starter.corpus import Example
 
 IGNORED = -100
+_WIDTHS = 32  # batches are padded to a multiple: tensors of ever new sizes leave the heap in shreds
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def _filled(ordered: Iterable[Sample], tokens: int) -> Iterator[list[Sample]]:
 
 
 def collate(batch: Sequence[Sample], prompt_loss: bool) -> tuple[Tensor, Tensor]:
-    """Right-padded ``token_ids`` and ``labels``, both [rows, width]; padding and, unless
+    """Right-padded ``token_ids`` and ``labels``, both [rows, width], a multiple of 32; padding and, unless
     ``prompt_loss``, prompt tokens are ignored in the labels."""
-    width = max(len(sample.token_ids) for sample in batch)
+    longest = max(len(sample.token_ids) for sample in batch)
+    width = -(-longest // _WIDTHS) * _WIDTHS
     token_ids = torch.zeros(len(batch), width, dtype=torch.long)
     labels = torch.full((len(batch), width), IGNORED)
     for row, sample in enumerate(batch):

@@ -54,9 +54,12 @@ def test_prompt_tokens_count_in_the_loss_only_on_request():
     """Labels of padding are ignored always, of the prompt unless wanted."""
     batch = [Sample((5, 6, 7), 2), Sample((8, 9), 1)]
     token_ids, labels = collate(batch, prompt_loss=False)
-    assert token_ids.tolist() == [[5, 6, 7], [8, 9, 0]]
-    assert labels.tolist() == [[-100, -100, 7], [-100, 9, -100]]
-    assert collate(batch, prompt_loss=True)[1].tolist() == [[5, 6, 7], [8, 9, -100]]
+    assert token_ids[:, :3].tolist() == [[5, 6, 7], [8, 9, 0]]
+    assert labels[:, :3].tolist() == [[-100, -100, 7], [-100, 9, -100]]
+    assert collate(batch, prompt_loss=True)[1][:, :3].tolist() == [[5, 6, 7], [8, 9, -100]]
+    assert token_ids.shape == labels.shape == (2, 32)
+    assert token_ids[:, 3:].sum() == 0
+    assert (labels[:, 3:] == -100).all()
 
 
 def test_the_learning_rate_warms_up_stays_and_decays_to_zero():
