@@ -12,15 +12,13 @@ class Tally:
     """Counts of some requests, whether they said what they should, and speed-ups block by block."""
 
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
-    num_copied: int = 0  # proposed by prompt lookup: no draft step was spent on them
     prompts: int = 0
     differing: int = 0
     speedups: list[float] = field(default_factory=list)
 
-    def add(self, request: Request, reference: list[int], num_copied: int = 0) -> None:
+    def add(self, request: Request, reference: list[int]) -> None:
         """Count one finished request."""
         self.prompts += 1
-        self.num_copied += num_copied
         self.differing += request.generated != reference
         add_counts(self.counts, request.counts)
 
@@ -57,15 +55,11 @@ def counted(counts: SpeculationCounts) -> Row:
     }
 
 
-def predicted_speedup(counts: SpeculationCounts, num_copied: int, costs: StepCosts) -> float:
-    """Tokens over the cost of their target runs and draft steps at batch 1, in target runs over one row.
-
-    Args:
-        num_copied: proposed tokens that cost no draft step.
-    """
+def predicted_speedup(counts: SpeculationCounts, costs: StepCosts) -> float:
+    """Tokens over the cost of their target runs and draft steps at batch 1, in target runs over one row."""
     if not counts.num_drafts:
         return counts.tokens_per_target_run
     width = 1 + round(counts.num_draft_tokens / counts.num_drafts)
-    draft_steps = counts.num_draft_tokens - num_copied
+    draft_steps = counts.num_draft_tokens - counts.num_copied_tokens
     speculative = counts.num_drafts * costs.target_run(width) + draft_steps * costs.draft_step(1)
     return counts.num_generated_tokens / (counts.num_target_runs - counts.num_drafts + speculative)

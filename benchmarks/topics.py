@@ -145,7 +145,7 @@ def _best_drafts(
         for number, token_ids in enumerate(encoded):
             request = bench.request(number, token_ids, name, sampling, may_copy=True)
             bench.decode([request])
-            found[number][name] = predicted_speedup(request.counts, bench.num_copied, costs)
+            found[number][name] = predicted_speedup(request.counts, costs)
             progress.advance(task)
     return [max(speedups, key=lambda name: speedups[name]) for speedups in found]
 
@@ -160,17 +160,17 @@ def _measure(
 ) -> None:
     # The order turns from prompt to prompt, so that no method always finds the caches warm.
     turned = METHODS[number % len(METHODS) :] + METHODS[: number % len(METHODS)]
-    done: dict[str, tuple[Request, int]] = {}
+    done: dict[str, Request] = {}
     for method in turned:
         request = bench.request(number, case.token_ids, case.drafters[method], sampling, may_copy=True)
         elapsed = bench.decode([request])
-        done[method] = request, bench.num_copied
+        done[method] = request
         for topic in case.topics:
             seconds[topic, method] = seconds.get((topic, method), 0.0) + elapsed
-    reference = done["plain"][0].generated
-    for method, (request, num_copied) in done.items():
+    reference = done["plain"].generated
+    for method, request in done.items():
         for topic in case.topics:
-            tallies.setdefault((topic, method), Tally()).add(request, reference, num_copied)
+            tallies.setdefault((topic, method), Tally()).add(request, reference)
 
 
 def _warm_up(bench: Workbench, token_ids: list[int], sampling: SamplingParams) -> None:
@@ -185,10 +185,10 @@ def _row(key: tuple[str, str], tally: Tally, costs: StepCosts) -> Row:
         "method": method,
         "concurrency": 1,
         **tally.row(),
-        "copied": tally.num_copied,
+        "copied": tally.counts.num_copied_tokens,
         "c": None if method in ("plain", "lookup") else costs.draft_step(1),
         "w": None if method == "plain" else costs.target_run(_WIDTH),
-        "predicted_speedup": predicted_speedup(tally.counts, tally.num_copied, costs),
+        "predicted_speedup": predicted_speedup(tally.counts, costs),
     }
 
 

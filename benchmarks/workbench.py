@@ -14,34 +14,18 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from configs.errors import ConfigError
 from decoding.controller import LengthController
 from decoding.costs import StepCosts, measure_costs
-from decoding.drafter import Drafter
 from decoding.load import load_model
 from decoding.model import LanguageModel
-from decoding.proposal import Proposal
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop, StepTimes
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
-from drafts.prompt_lookup import PromptLookup
 from router.encoder import load_encoder
 from router.topic_router import TopicRouter
 from serving.config import deployment_of
 from serving.engine import lengths_for
 from serving.plan import Plan, make_plan
-
-
-class CountedLookup(PromptLookup):
-    """Prompt lookup that counts what it proposes: these tokens cost no draft step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_tokens = 0
-
-    def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
-        proposals = super().propose(requests, num_draft_tokens)
-        self.num_tokens += sum(len(proposal) for proposal in proposals)
-        return proposals
 
 
 @dataclass
@@ -50,7 +34,6 @@ class Workbench:
 
     Attributes:
         times: of all steps that `decode` has run; a bench may put fresh ones in their place.
-        num_copied: tokens that prompt lookup proposed in the last `decode`.
     """
 
     plan: Plan
@@ -60,7 +43,6 @@ class Workbench:
     router: TopicRouter | None
     lengths: int | LengthController
     times: StepTimes = field(default_factory=StepTimes)
-    num_copied: int = 0
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a question in the target's chat format."""
@@ -106,16 +88,12 @@ class Workbench:
 
     def decode(self, requests: Sequence[Request]) -> float:
         """Decode requests together to their end; seconds."""
-        drafters: dict[str, Drafter] = dict(self.pool)
-        if self.plan.prompt_lookup:
-            drafters[LOOKUP] = lookup = CountedLookup()
-        loop = StepLoop(self.target, drafters, self.lengths, companion=LOOKUP if self.plan.prompt_lookup else None)
+        companion = LOOKUP if self.plan.prompt_lookup else None
+        loop = StepLoop(self.target, self.pool, self.lengths, companion=companion)
         loop.times = self.times
         began = perf_counter()
         loop.run(requests)
-        seconds = perf_counter() - began
-        self.num_copied = lookup.num_tokens if self.plan.prompt_lookup else 0
-        return seconds
+        return perf_counter() - began
 
 
 def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:

@@ -83,14 +83,18 @@ def test_the_cost_model_is_tokens_over_cost():
 
     def predicted(tokens, runs, num_copied=0):
         counts = SpeculationCounts(
-            num_generated_tokens=tokens, num_target_runs=runs, num_drafts=10, num_draft_tokens=40
+            num_generated_tokens=tokens,
+            num_target_runs=runs,
+            num_drafts=10,
+            num_draft_tokens=40,
+            num_copied_tokens=num_copied,
         )
-        return predicted_speedup(counts, num_copied, costs)
+        return predicted_speedup(counts, costs)
 
     assert predicted(34, 10) == pytest.approx(3.4 / 1.7)
     assert predicted(44, 20) == pytest.approx(44 / 27)
     assert predicted(34, 10, num_copied=40) == pytest.approx(34 / 13)
-    assert predicted_speedup(SpeculationCounts(num_generated_tokens=7, num_target_runs=7), 0, costs) == 1
+    assert predicted_speedup(SpeculationCounts(num_generated_tokens=7, num_target_runs=7), costs) == 1
 
 
 def test_prompts_come_topic_in_turn_from_the_validation_split(prompts):
