@@ -13,6 +13,7 @@ from torch import Tensor
 
 from configs.errors import CheckpointError
 from decoding.config import ModelConfig
+from decoding.output_vocabulary import read_output_vocabulary
 from decoding.rotary import rotary_frequencies
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -62,6 +63,7 @@ def read_config(folder: Path, max_length: int | None = None) -> ModelConfig:
         tie_embeddings=bool(raw.get("tie_word_embeddings", False)),
         max_position_embeddings=max_positions,
         eos_token_ids=_eos_token_ids(folder, raw),
+        output_token_ids=read_output_vocabulary(folder, sizes["vocab_size"]),
     )
 
 
@@ -94,6 +96,8 @@ def fingerprint(folder: Path) -> str:
     """
     essentials = asdict(read_config(folder))
     del essentials["eos_token_ids"], essentials["max_position_embeddings"]
+    if essentials["output_token_ids"] is None:
+        del essentials["output_token_ids"]
     digest = hashlib.sha256(json.dumps(essentials, sort_keys=True).encode())
     for name, tensor in sorted(read_weights(folder).items()):
         tensor = tensor.contiguous()

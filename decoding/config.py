@@ -29,3 +29,4 @@ class ModelConfig:
     tie_embeddings: bool
     max_position_embeddings: int
     eos_token_ids: tuple[int, ...]
+    output_token_ids: tuple[int, ...] | None = None  # all that the head covers; None is the whole vocabulary

@@ -13,6 +13,7 @@ from decoding.checkpoint import read_config, read_weights
 from decoding.config import ModelConfig
 from decoding.native.build import load_kernel
 from decoding.native.weights import PackedWeights
+from decoding.output_vocabulary import widen
 from decoding.span import Span
 from decoding.span_check import check_draft_room, check_spans
 
@@ -53,6 +54,7 @@ class NativeModel:
         self._c_cache = CCache(keys, values, num_slots, max_length)
         self._cache_address = ctypes.addressof(self._c_cache)
         self.exchange(self.prepare(weights))
+        self._output_ids = None if config.output_token_ids is None else torch.tensor(config.output_token_ids)
         self._capacity = self._logits_capacity = 0
         self._reserve(rows=16)
         self._reserve_logits(rows=16)
@@ -85,7 +87,7 @@ class NativeModel:
         view = self._views.get(num_logits)  # slicing a tensor costs as much as the rest of this function
         if view is None:
             view = self._views[num_logits] = self._logits[:num_logits]
-        return view
+        return view if self._output_ids is None else widen(view, self._output_ids, self.config.vocab_size)
 
     def argmax(self, logits: Tensor) -> list[int]:
         """See `LanguageModel.argmax`."""
@@ -151,6 +153,7 @@ class NativeModel:
 
     def _reserve_logits(self, rows: int) -> None:
         self._logits_capacity = 1 << (rows - 1).bit_length()
-        self._logits = torch.empty(self._logits_capacity, self.config.vocab_size)
+        width = self.config.vocab_size if self._output_ids is None else len(self._output_ids)
+        self._logits = torch.empty(self._logits_capacity, width)
         self._logits_address = self._logits.data_ptr()
         self._views: dict[int, Tensor] = {}

@@ -16,6 +16,7 @@ from decoding.cache import KVCache
 from decoding.checkpoint import read_config, read_weights
 from decoding.config import ModelConfig
 from decoding.model import PlainGreedy
+from decoding.output_vocabulary import widen
 from decoding.rotary import rotary_tables
 from decoding.span import Span
 from decoding.span_check import check_spans
@@ -39,6 +40,7 @@ class TorchModel(PlainGreedy):
         self.cache = KVCache(config, num_slots, max_length, dtype)
         self._cosines, self._sines = rotary_tables(config, max_length, dtype)
         self._dtype = dtype
+        self._output_ids = None if config.output_token_ids is None else torch.tensor(config.output_token_ids)
         self.exchange(self.prepare(weights))
 
     @classmethod
@@ -74,7 +76,8 @@ class TorchModel(PlainGreedy):
         wanted = hidden[[index for index, row in enumerate(rows) if row.wanted]]
         if not len(wanted):
             return torch.empty(0, self.config.vocab_size)
-        return weights.head(_rms_norm(wanted, weights.final_norm, eps)).float()
+        logits = weights.head(_rms_norm(wanted, weights.final_norm, eps)).float()
+        return logits if self._output_ids is None else widen(logits, self._output_ids, self.config.vocab_size)
 
     def _attention(
         self, index: int, layer: "TorchLayer", rows: list["Row"], qkv: Tensor, angles: tuple[Tensor, Tensor]
@@ -154,9 +157,10 @@ class TorchWeights:
     """One immutable set of weights, laid out for `TorchModel`."""
 
     def __init__(self, config: ModelConfig, weights: dict[str, Tensor]):
-        def linear(*names: str) -> Linear:
+        def linear(*names: str, rows: tuple[int, ...] | None = None) -> Linear:
             biases = [weights[f"{name}.bias"] for name in names if f"{name}.bias" in weights]
             matrix = torch.cat([weights[f"{name}.weight"] for name in names])
+            matrix = matrix if rows is None else matrix[list(rows)]
             return Linear(matrix, torch.cat(biases) if biases else None)
 
         def layer(prefix: str) -> TorchLayer:
@@ -175,7 +179,7 @@ class TorchWeights:
         self.embedding = weights["model.embed_tokens.weight"]
         self.layers = [layer(f"model.layers.{index}") for index in range(config.num_layers)]
         self.final_norm = weights["model.norm.weight"]
-        self.head = linear("model.embed_tokens" if config.tie_embeddings else "lm_head")
+        self.head = linear("model.embed_tokens" if config.tie_embeddings else "lm_head", rows=config.output_token_ids)
         self.num_bytes = sum(tensor.nbytes for tensor in weights.values())
 
 

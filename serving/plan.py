@@ -54,6 +54,9 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         raise ConfigError(
             f"target.max_length is {target.max_length}; {target.model} holds {config.max_position_embeddings} tokens"
         )
+    if config.output_token_ids is not None:
+        what = f"the head of {target.model} covers {len(config.output_token_ids)} of {config.vocab_size} tokens"
+        raise ConfigError(what, do="serve it as a draft; a target needs its whole vocabulary")
     return Plan(
         target=folder,
         slots=target.slots,

@@ -46,6 +46,7 @@ struct Model {
   const float* final_norm;
   const Layer* layers;
   Linear head;
+  const int32_t* output_ids;  // token ids of the head's outputs, or null: all, in order
 };
 
 struct Cache {
@@ -443,7 +444,7 @@ int64_t polydraft_scratch(const Model* model, int32_t rows, int32_t max_length) 
 }
 
 // Runs the pass described by `words`: [num_spans, num_rows, {slot, cached, num_rows, logits_from} a span,
-// token ids, parents], writes keys and values to the cache and the wanted rows to logits [wanted, vocab].
+// token ids, parents], writes keys and values to the cache and the wanted rows to logits [wanted, head.outputs].
 void polydraft_forward(const Model* model, const Cache* cache, const int32_t* words, float* floats, int32_t* integers,
                        float* logits) {
   const Pass pass = read_pass(words);
@@ -460,7 +461,7 @@ void polydraft_argmax(const float* logits, int32_t rows, int32_t vocab, int32_t*
 void polydraft_draft(const Model* model, const Cache* cache, int32_t* words, const int32_t* lengths, int32_t* owners,
                      int32_t stride, float* floats, int32_t* integers, float* logits, int32_t* token_ids) {
   const Model& m = *model;
-  const size_t vocab = m.head.outputs;
+  const size_t outputs = m.head.outputs;
   Pass pass = read_pass(words);
   Span* spans = reinterpret_cast<Span*>(words + 2);
   for (int i = 0; i < pass.num_spans; ++i) owners[i] = i;
@@ -469,7 +470,8 @@ void polydraft_draft(const Model* model, const Cache* cache, int32_t* words, con
     int going = 0;
     for (int i = 0; i < pass.num_spans; ++i) {
       const int owner = owners[i];
-      token_ids[owner * stride + depth] = first_largest(logits + i * vocab, m.head.outputs);
+      const int32_t best = first_largest(logits + i * outputs, m.head.outputs);
+      token_ids[owner * stride + depth] = m.output_ids ? m.output_ids[best] : best;
       if (depth + 1 == lengths[owner]) continue;
       spans[going] = {spans[i].slot, spans[i].cached + spans[i].num_rows, 1, 0};
       owners[going++] = owner;

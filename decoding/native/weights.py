@@ -42,6 +42,7 @@ class CModel(ctypes.Structure):
         ("embedding_storage", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("embedding", "cosines", "sines", "final_norm", "layers")),
         ("head", CLinear),
+        ("output_ids", ctypes.c_void_p),
     )
 
 
@@ -76,7 +77,8 @@ class PackedWeights:
             sines=sines.data_ptr(),
             final_norm=self._vector("model.norm.weight"),
             layers=ctypes.addressof(layers),
-            head=self._linear(head),
+            head=self._linear(head, rows=config.output_token_ids),
+            output_ids=self._ids(config.output_token_ids),
         )
         self.address = ctypes.addressof(self.struct)
         del self._weights
@@ -95,13 +97,17 @@ class PackedWeights:
             down=self._linear(f"{mlp}.down_proj"),
         )
 
-    def _linear(self, *names: str) -> CLinear:
+    def _linear(self, *names: str, rows: tuple[int, ...] | None = None) -> CLinear:
         matrix = _narrow(self._weights[f"{name}.weight"] for name in names)
+        matrix = matrix if rows is None else matrix[list(rows)]
         outputs, inputs = matrix.shape
         packed = self._keep(_pack(matrix, self._panel))
         biases = [self._weights[f"{name}.bias"].float() for name in names if f"{name}.bias" in self._weights]
         bias = self._keep(torch.cat(biases)).data_ptr() if biases else None
         return CLinear(packed.data_ptr(), bias, inputs, outputs, STORAGES[matrix.dtype])
+
+    def _ids(self, token_ids: tuple[int, ...] | None) -> int | None:
+        return None if token_ids is None else self._keep(torch.tensor(token_ids, dtype=torch.int32)).data_ptr()
 
     def _vector(self, name: str) -> int | None:
         return self._keep(self._weights[name].float().clone()).data_ptr() if name in self._weights else None

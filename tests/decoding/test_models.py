@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from configs.errors import CheckpointError
 from decoding import torch_model
-from decoding.checkpoint import read_config, read_weights
+from decoding.checkpoint import fingerprint, read_config, read_weights
 from decoding.load import load_model
 from decoding.model import LanguageModel, PlainGreedy
 from decoding.native.build import load_kernel
 from decoding.native_model import NativeModel
+from decoding.output_vocabulary import FILE, write_output_vocabulary
 from decoding.span import Span
 from decoding.torch_model import TorchModel
 from tests.decoding.conftest import Checkpoint, transformers_logits
@@ -308,3 +310,35 @@ def test_the_most_probable_token_is_the_first_of_equals(model: LanguageModel, vo
     logits[:, -1] = 9.0
     assert model.argmax(logits) == list(range(vocab_size))
     assert model.argmax(torch.full((1, vocab_size), -torch.inf)) == [0]
+
+
+def test_a_trimmed_head_says_the_same_about_what_it_covers(checkpoint: Checkpoint) -> None:
+    """Same bits for the tokens it may emit, minus infinity for the rest; drafting stays among them."""
+    folder, kept = checkpoint("qwen3"), [0, 3, 7, 8, 30, 31, 32, 33, 59]
+    whole = load_model(folder, 2, 64).forward([Span(0, TOKEN_IDS[:9])]).clone()
+    prints = {fingerprint(folder)}
+    write_output_vocabulary(folder, kept)
+    drafted = set()
+    for backend in BACKENDS:
+        model = load_model(folder, 2, 64, backend)
+        logits = model.forward([Span(model.cache.allocate(), TOKEN_IDS[:9])])
+        assert torch.allclose(logits[:, kept], whole[:, kept], atol=1e-4)
+        if backend == "native":
+            assert torch.equal(logits[:, kept], whole[:, kept])
+        others = [token_id for token_id in range(61) if token_id not in kept]
+        assert (logits[:, others] == -torch.inf).all()
+        (tokens,) = model.draft([Span(0, TOKEN_IDS[:9], logits_from=8)], [12])
+        assert tokens[0] == model.argmax(logits[-1:])[0]
+        drafted.add(tuple(tokens))
+    assert len(drafted) == 1
+    assert set(*drafted) <= set(kept)
+    assert fingerprint(folder) not in prints
+
+
+@pytest.mark.parametrize("content", ["{}", *(f'{{"token_ids": {ids}}}' for ids in ([3, 1], [1, 61], [])), "no"])
+def test_a_list_of_outputs_that_is_none_is_refused(checkpoint: Checkpoint, content: str) -> None:
+    """Missing, descending, beyond the vocabulary, empty, no JSON."""
+    folder = checkpoint("llama")
+    (folder / FILE).write_text(content)
+    with pytest.raises(CheckpointError, match="output_vocabulary"):
+        load_model(folder, 2, 64)

@@ -41,6 +41,12 @@ class Answers:
     def __len__(self) -> int:
         return len(self.answer_starts)
 
+    def answer_mask(self) -> Tensor:
+        """Which of ``token_ids`` belong to answers, [tokens]."""
+        place = torch.arange(len(self.token_ids))
+        text = torch.searchsorted(self.starts, place, right=True) - 1
+        return place >= self.answer_starts[text]
+
 
 def write_answers(
     folder: Path, prompts: list[list[int]], end_token: int, max_tokens: int, seed: int, target: Path

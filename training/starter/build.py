@@ -12,12 +12,13 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from transformers.utils import logging as transformers_logging
 
 from decoding.checkpoint import fingerprint
+from decoding.output_vocabulary import write_output_vocabulary
 from drafts.compatibility import tokenizer_fingerprint
 from drafts.pool import GENERAL
 from training.starter.answers import Answers, choose_prompts, write_answers
 from training.starter.batches import encode
 from training.starter.corpus import TOPICS, Example, read_split, read_topic
-from training.starter.distil import DistilConfig, distil, measure
+from training.starter.distil import DistilConfig, distil, measure, output_vocabulary
 from training.starter.export import save_float16, write_card, write_manifest
 from training.starter.pretrain import PretrainConfig, pretrain
 from training.starter.router import build_router
@@ -46,6 +47,7 @@ class Size:
     answer_tokens: int = 160
     general_epochs: float = 2.0
     topic_epochs: float = 2.5
+    coverage: float = 0.995  # of the target's answers, by the tokens that a draft's head keeps
 
 
 QUICK = Size(
@@ -176,19 +178,27 @@ def _drafts(
     general = pretrain(config, samples, {}, work / "draft", plan)
     pooled = DistilConfig(epochs=size.general_epochs, learning_rate=1.5e-3)
     everything = list(held_out.values())
-    of_all = distil(general, list(answers.values()), everything, work / "drafts" / "general", pooled, target)
-    save_float16(general, tokenizer, work / "ship" / "drafts" / "general")
-    figures: dict[str, dict[str, float]] = {GENERAL: of_all}
+    distil(general, list(answers.values()), work / "drafts" / "general", pooled, target)
+    kept = output_vocabulary(list(answers.values()), size.coverage)
+    _save_draft(general, tokenizer, work / "ship" / "drafts" / "general", kept)
+    figures: dict[str, dict[str, float]] = {GENERAL: {**measure(general, everything, kept), "head": len(kept)}}
     for topic in TOPICS:
         draft = LlamaForCausalLM(config)
         draft.load_state_dict(general.state_dict())
-        before = measure(general, [held_out[topic]])
+        before = measure(general, [held_out[topic]], kept)
         plan_topic = DistilConfig(epochs=size.topic_epochs, learning_rate=7e-4)
-        after = distil(draft, [answers[topic]], [held_out[topic]], work / "drafts" / topic, plan_topic, target)
-        save_float16(draft, tokenizer, work / "ship" / "drafts" / topic)
-        figures[topic] = {**after, "pooled_t0": before["alpha_t0"], "pooled_t1": before["alpha_t1"]}
+        distil(draft, [answers[topic]], work / "drafts" / topic, plan_topic, target)
+        own = output_vocabulary([answers[topic]], size.coverage)
+        _save_draft(draft, tokenizer, work / "ship" / "drafts" / topic, own)
+        of_general = {"pooled_t0": before["alpha_t0"], "pooled_t1": before["alpha_t1"]}
+        figures[topic] = {**measure(draft, [held_out[topic]], own), **of_general, "head": len(own)}
         logger.info("draft %s: %s", topic, {key: round(value, 3) for key, value in figures[topic].items()})
     return figures
+
+
+def _save_draft(draft: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path, kept: list[int]) -> None:
+    save_float16(draft, tokenizer, folder)
+    write_output_vocabulary(folder, kept)
 
 
 def _ship(work: Path, figures: dict[str, dict[str, float]], target: Path, epochs: float, tokens: int) -> Path:
@@ -208,6 +218,7 @@ def _ship(work: Path, figures: dict[str, dict[str, float]], target: Path, epochs
         "layers": model.config.num_hidden_layers,
         "vocab_size": model.config.vocab_size,
         "epochs": epochs,
+        "coverage": Size.coverage,
         "tokens": tokens,
         "steps": log[-1]["step"],
         "note": f"last training loss {log[-1]['train']:.2f}",

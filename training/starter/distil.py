@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
+from decoding.output_vocabulary import widen
 from training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from training.losses import SparseTargets, acceptance, argmax_cross_entropy, lk_hybrid
 from training.precision import autocast
@@ -45,12 +46,11 @@ class _Row:
 def distil(
     student: LlamaForCausalLM,
     train: Sequence[Answers],
-    held_out: Sequence[Answers],
     folder: Path,
     config: DistilConfig,
     target: str,
-) -> dict[str, float]:
-    """Train ``student`` in place and return its held-out acceptance.
+) -> None:
+    """Train ``student`` in place.
 
     Goes on from ``folder``/checkpoint if that was made for the same ``target`` (a fingerprint).
     """
@@ -74,7 +74,6 @@ def distil(
             logger.info("%s step %d/%d  loss %.4f", folder.name, step + 1, total, loss)
         if (step + 1) % config.save_every == 0 or step + 1 == total:
             save_checkpoint(folder / "checkpoint", student, optimizer, {"step": step + 1, "target": target})
-    return measure(student, held_out)
 
 
 def _train_step(
@@ -91,14 +90,35 @@ def _train_step(
     return float(loss.detach())
 
 
+def output_vocabulary(answers: Sequence[Answers], coverage: float, multiple: int = 64) -> list[int]:
+    """The most frequent tokens of the target's answers, so many that they make up ``coverage`` of them.
+
+    Args:
+        multiple: their number is rounded up to one, which a compiled head computes anyway.
+    """
+    ids = torch.cat([each.token_ids[each.answer_mask()] for each in answers]).long()
+    frequencies = ids.bincount().sort(descending=True, stable=True)
+    reached = frequencies.values.cumsum(0) >= coverage * len(ids)
+    count = -(-(int(reached.int().argmax()) + 1) // multiple) * multiple
+    return sorted(frequencies.indices[:count].tolist())
+
+
 @torch.no_grad()
-def measure(student: LlamaForCausalLM, held_out: Sequence[Answers]) -> dict[str, float]:
-    """Mean acceptance over the answer positions of ``held_out``, at temperature 0 and 1."""
+def measure(
+    student: LlamaForCausalLM, held_out: Sequence[Answers], vocabulary: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Mean acceptance over the answer positions of ``held_out``, at temperature 0 and 1.
+
+    Args:
+        vocabulary: all that the student may emit; None is everything.
+    """
     student.eval()
     rows = [_Row(answers, index) for answers in held_out for index in range(len(answers))]
     sums, positions = [0.0, 0.0], 0
     for batch in _batches(rows, DistilConfig(epochs=1, learning_rate=0), 0):
         logits, targets = _forward(student, batch)
+        if vocabulary is not None:
+            logits = widen(logits[:, list(vocabulary)], torch.tensor(vocabulary), logits.size(-1))
         for which, value in enumerate(acceptance(logits, targets)):
             sums[which] += value * len(logits)
         positions += len(logits)

@@ -54,7 +54,7 @@ def write_card(folder: Path, target: dict[str, object], drafts: dict[str, dict[s
     losses: dict[str, float] = target["losses"]  # type: ignore[assignment]
     rows = "\n".join(
         f"| {topic} | {losses[topic]:.2f} | {drafts[topic]['pooled_t0']:.3f} / {drafts[topic]['pooled_t1']:.3f} "
-        f"| {drafts[topic]['alpha_t0']:.3f} / {drafts[topic]['alpha_t1']:.3f} |"
+        f"| {drafts[topic]['alpha_t0']:.3f} / {drafts[topic]['alpha_t1']:.3f} | {drafts[topic]['head']} |"
         for topic in losses
     )
     (folder / "MODEL_CARD.md").write_text(
@@ -67,14 +67,16 @@ datasets; they know nothing and should be asked nothing that matters.
   {target["vocab_size"]:,}; trained from scratch for {target["epochs"]:.2f} passes over {target["tokens"]:,} tokens
   ({target["steps"]} steps, {target["note"]}).
 - **Drafts**: one a topic and a general one, one layer, {target["draft_parameters"]:,} parameters each; distilled from
-  the target's own answers to training prompts, the topic drafts going on from the general one.
+  the target's own answers to training prompts, the topic drafts going on from the general one. A head covers only the
+  most frequent tokens of those answers, which make up {target["coverage"]:.1%} of them (`output_vocabulary.json`; the
+  general draft's: {drafts["general"]["head"]} tokens).
 - **Format**: `<|user|>question<|assistant|>answer<|end|>`; the tokenizer carries the chat template. float16.
 
 Validation loss is nats a token of the dataset's responses. Alpha is the share of draft tokens that the target accepts
 given that the position was reached, teacher-forced on its own answers to validation prompts, at temperature 0 / 1.
 
-| topic | validation loss | alpha, general draft | alpha, topic draft |
-|---|--:|--:|--:|
+| topic | validation loss | alpha, general draft | alpha, topic draft | head of the topic draft |
+|---|--:|--:|--:|--:|
 {rows}
 
 Made by `polydraft starter build`. Weights: Apache-2.0. Trained on these datasets, whose authors we thank:

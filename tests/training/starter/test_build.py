@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from decoding.checkpoint import fingerprint
+from decoding.checkpoint import fingerprint, read_config
 from drafts.compatibility import check_draft
 from registry.starter import read_starter
 from training.starter import build as recipe
@@ -56,6 +56,9 @@ def test_the_recipe_ships_a_target_its_drafts_and_a_card(tmp_path, no_router, mo
     for name, folder in manifest["drafts"].items():
         model = AutoModelForCausalLM.from_pretrained(ship / folder)
         assert model.dtype == torch.float16
+        kept = read_config(ship / folder).output_token_ids
+        assert kept is not None
+        assert len(kept) < 512
         check_draft(
             ship / folder, ship / "target", manifest["tags"][name], target_fingerprint=fingerprint(ship / "target")
         )
