@@ -2,7 +2,7 @@
 
 import pytest
 
-import decoding.verification
+import decoding.step_loop
 from benchmarks.selfcheck import run_selfcheck
 from configs.errors import ConfigError
 from decoding.verification import VerificationResult
@@ -38,7 +38,7 @@ def test_a_broken_rule_is_reported_with_position_and_gap(config, prompts, monkey
     def gullible(proposal, best):
         return VerificationResult(list(range(len(proposal))), best[len(proposal)])
 
-    monkeypatch.setattr(decoding.verification, "verify_greedy", gullible)
+    monkeypatch.setattr(decoding.step_loop, "verify_greedy", gullible)
     report = run_selfcheck(config, prompts, per_topic=2, tokens=24)
     assert not report.passed
     failed = {mode.mode for mode in report.modes if mode.mismatches}

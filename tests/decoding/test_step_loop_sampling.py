@@ -206,23 +206,22 @@ def test_logprobs_stop_with_the_answer():
 
 def test_a_plain_greedy_batch_costs_one_argmax(monkeypatch):
     """No copy of the logits, no softmax, no log-softmax: other requests' features are free for it."""
-    seen = []
-    real = decoding.step_loop.laws
-
-    def laws(logits, blocks, *more):
-        seen.append(decoding.processors.process(logits, blocks) is logits)
-        return real(logits, blocks, *more)
+    calls = []
 
     def forbidden(*_):
-        raise AssertionError("a greedy step computed probabilities")
+        raise AssertionError("a plain greedy step did more than take the most probable tokens")
 
-    monkeypatch.setattr(decoding.step_loop, "laws", laws)
-    monkeypatch.setattr(decoding.laws, "probabilities", forbidden)
-    monkeypatch.setattr(decoding.step_loop, "read_logprobs", forbidden)
+    class Counting(ToyModel):
+        def argmax(self, logits):
+            calls.append(len(logits))
+            return super().argmax(logits)
+
+    for name in ("laws", "verify_all", "read_logprobs"):
+        monkeypatch.setattr(decoding.step_loop, name, forbidden)
     request = make_request(PROMPT, SamplingParams(max_tokens=9), drafter="model")
-    loop_with(ToyModel(5, 0), 5).run([request])
-    assert seen
-    assert all(seen)
+    loop = loop_with(Counting(5, 0), 5)
+    loop.run([request])
+    assert len(calls) == loop.times.num_steps
 
 
 def test_a_bias_on_what_is_no_token_is_refused_before_it_starts():
