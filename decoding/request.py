@@ -53,6 +53,7 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     num_logprobs: int | None = None
     lossy: Lossy | None = None
+    is_plain: bool = field(init=False, repr=False, compare=False)  # the model's most probable token is all it takes
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -72,15 +73,11 @@ class SamplingParams:
         if self.lossy is not None and self.is_greedy:
             raise ValueError("lossy rules accept by probability; they need a temperature above 0")
         self._check_bias()
+        object.__setattr__(self, "is_plain", self.is_greedy and not self.has_processors)
 
     @property
     def is_greedy(self) -> bool:
         return self.temperature < GREEDY_BELOW
-
-    @property
-    def is_plain(self) -> bool:
-        """Nothing but the most probable token of the model itself will do."""
-        return self.is_greedy and not self.has_processors
 
     @property
     def has_penalties(self) -> bool:

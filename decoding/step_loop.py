@@ -241,8 +241,8 @@ class StepLoop:
         else:
             origins = [Origin.PLAIN]
         rows = len(turn.pending)
-        self.target.cache.commit(turn.slot, [*range(rows), *(rows + node for node in result.path)])
-        tokens = [*(proposal.token_ids[node] for node in result.path), result.token_id]
+        self.target.cache.commit(turn.slot, [*range(rows), *[rows + node for node in result.path]])
+        tokens = [*[proposal.token_ids[node] for node in result.path], result.token_id]
         tokens, finish_reason = _cut(tokens, request)
         request.token_ids.extend(tokens)
         request.counts.add_run(len(proposal), len(result.path), len(tokens))
@@ -288,9 +288,10 @@ def _has_child(proposal: Proposal, path: list[int]) -> bool:
 
 def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason | None]:
     """``tokens`` up to the first stop token or the last one allowed, and why the request ends there, if it does."""
-    for index, token_id in enumerate(tokens[: request.num_remaining]):
-        if token_id in request.sampling.stop_token_ids:
+    remaining, stops = request.num_remaining, request.sampling.stop_token_ids
+    for index, token_id in enumerate(tokens[:remaining]):
+        if token_id in stops:
             return tokens[: index + 1], FinishReason.STOP
-    if len(tokens) >= request.num_remaining:
-        return tokens[: request.num_remaining], FinishReason.LENGTH
+    if len(tokens) >= remaining:
+        return tokens[:remaining], FinishReason.LENGTH
     return tokens, None
