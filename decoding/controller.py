@@ -60,6 +60,7 @@ class LengthController:
         self.costs, self.longest = costs, longest
         self._rows = [0.0, *(costs.target_run(rows) for rows in range(1, _TABLE))]
         self._draft = [costs.draft_step(requests) for requests in range(_TABLE)]
+        self._pays: dict[int, bool] = {}
 
     def choose(self, options: Sequence[Sequence[Source]], rows: int, emitting: int, cached: int = 0) -> list[Choice]:
         """A choice for each request.
@@ -83,6 +84,15 @@ class LengthController:
             choices, price = found, rate
         return choices if price > plain * _LEAST_GAIN else [NOTHING] * len(options)
 
+    def drafting_pays(self, requests: int, alpha: float) -> bool:
+        """Whether drafts of acceptance ``alpha`` would be asked for, were so many requests to have one each."""
+        if requests not in self._pays:
+            survival = [alpha**depth for depth in range(1, self.longest + 1)]
+            options = [[Source(str(number), survival)] for number in range(requests)]
+            cached = requests * self.costs.context
+            self._pays[requests] = any(choice.length for choice in self.choose(options, requests, requests, cached))
+        return self._pays[requests]
+
     def may_pay(self, rows: int, emitting: int, cached: int = 0) -> bool:
         """Whether one more token would raise the rate if it were accepted for certain."""
         base = self._target(rows) + self.costs.attention(cached)
@@ -94,7 +104,7 @@ class LengthController:
 
     def _sources(self, options: Sequence[Sequence[Source]], rows: int, price: float) -> list[Source | None]:
         """The best source of each request at ``price``, None where none pays."""
-        ahead = 4 * max(1, len(options))
+        ahead = max(1, len(options))  # a token each: later rows may cost more, which the scan finds out
         row = price * (self._target(rows + ahead) - self._target(rows)) / ahead
         sharing: dict[str, int] = {}
         for sources in options:

@@ -23,6 +23,7 @@ from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMes
 logger = logging.getLogger(__name__)
 
 _WITHOUT_DRAFTS = 4  # proposal length where prompt lookup is all there is
+_HOPED_ALPHA = 0.75  # acceptance that a topic's draft may well reach
 
 
 class Router(Protocol):
@@ -40,9 +41,16 @@ class Router(Protocol):
 class Engine:
     """Decodes jobs together and routes them while they run."""
 
-    def __init__(self, loop: StepLoop, pool: DraftPool, router: Router | None = None):
-        self._loop, self._pool, self._router = loop, pool, router
+    def __init__(
+        self,
+        loop: StepLoop,
+        pool: DraftPool,
+        router: Router | None = None,
+        lengths: int | LengthController = _WITHOUT_DRAFTS,
+    ):
+        self._loop, self._pool, self._router, self._lengths = loop, pool, router, lengths
         self._undecided: set[str] = set()
+        self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
         self._routings: dict[str, Routing] = {}  # news for the next message
         self._told: Status | None = None
 
@@ -73,7 +81,7 @@ class Engine:
             self._route(job.request_id, self._pool.select(GENERAL), None, None, "router failed")
         else:
             self._undecided.add(job.request_id)
-            self._router.submit(job.request_id, job.query)
+            self._unasked[job.request_id] = job.query
             if self._router.ready:  # a few steps until it answers
                 first = LOOKUP if LOOKUP in self._pool else None
                 self._route(job.request_id, first, None, None, "undecided")
@@ -82,7 +90,7 @@ class Engine:
 
     def cancel(self, request_id: str) -> bool:
         """Free whatever a request holds; False if it is not here."""
-        self._undecided.discard(request_id)
+        self._forget(request_id)
         return self._loop.cancel(request_id)
 
     def advance(self) -> StepMessage | None:
@@ -91,7 +99,7 @@ class Engine:
         outputs = [_output(step_output) for step_output in self._loop.step()] if self.busy else []
         for output in outputs:
             if output.finish_reason is not None:
-                self._undecided.discard(output.request_id)
+                self._forget(output.request_id)
         return self._message(outputs, {})
 
     def fail_all(self, what: str) -> StepMessage:
@@ -107,12 +115,30 @@ class Engine:
             self._router.close()
 
     def _take_decisions(self) -> None:
+        if self._unasked and self._router is not None and self._drafting_pays():
+            for unasked, query in self._unasked.items():
+                self._router.submit(unasked, query)
+            self._unasked.clear()
         for request_id, decision in self._router.poll() if self._router is not None else ():
             key = str(request_id)
             if key in self._undecided:
                 self._undecided.discard(key)
                 draft = self._pool.select(decision.draft)
                 self._route(key, draft, decision.topic, round(decision.confidence, 4), decision.reason)
+
+    def _drafting_pays(self) -> bool:
+        """Whether this many requests at once would use a topic's draft; if not, the router would work for nothing.
+
+        It is asked about them as soon as fewer run.
+        """
+        if isinstance(self._lengths, int):
+            return True
+        requests = self._loop.num_running + self._loop.num_waiting
+        return self._lengths.drafting_pays(min(requests, len(self._loop.target.cache.lengths)), _HOPED_ALPHA)
+
+    def _forget(self, request_id: str) -> None:
+        self._undecided.discard(request_id)
+        self._unasked.pop(request_id, None)
 
     def _route(
         self, request_id: str, draft: str | None, topic: str | None, confidence: float | None, reason: str
@@ -153,8 +179,9 @@ def build_engine(plan: Plan) -> Engine:
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
         router = RouterProcess(plan.router, encoder, plan.min_confidence)
-    loop = StepLoop(target, pool, lengths_for(plan, target, pool), companion=LOOKUP if plan.prompt_lookup else None)
-    return Engine(loop, pool, router)
+    lengths = lengths_for(plan, target, pool)
+    loop = StepLoop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None)
+    return Engine(loop, pool, router, lengths)
 
 
 def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:

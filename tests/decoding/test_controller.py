@@ -89,6 +89,13 @@ def test_longer_texts_in_the_cache_make_rows_relatively_cheaper():
     assert many > few
 
 
+def test_it_knows_when_drafts_would_be_asked_for():
+    """For a request alone, and not for eight whose rows fill the processor."""
+    controller = LengthController(StepCosts({1: 1.0, 4: 1.1, 8: 1.5, 16: 3.0}, {1: 0.1, 8: 0.3}))
+    assert controller.drafting_pays(1, alpha=0.7)
+    assert not controller.drafting_pays(8, alpha=0.7)
+
+
 def test_a_gain_that_is_next_to_nothing_is_left_alone():
     """What the model of costs leaves out would eat it."""
     costs = StepCosts({1: 1.0, 2: 1.28}, {1: 0.0, 8: 0.0})

@@ -1,5 +1,7 @@
 from collections.abc import Iterator, Mapping
 
+from decoding.controller import LengthController
+from decoding.costs import StepCosts
 from decoding.drafter import Drafter
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
@@ -68,6 +70,23 @@ def heard(message: StepMessage | None) -> StepMessage:
 
 
 class TestEngine:
+    def test_a_busy_engine_does_not_ask_the_router_for_drafts_that_it_would_not_use(self) -> None:
+        """It asks when fewer requests run, about those that still do."""
+        router = FakeRouter()
+        loop = StepLoop(ToyModel(16, seed=1, num_slots=4), FakePool())
+        costs = StepCosts({1: 1.0, 2: 1.1, 4: 1.2, 5: 2.0, 8: 4.0}, {1: 0.1, 8: 0.3})
+        made = Engine(loop, FakePool(), router, LengthController(costs))  # type: ignore[arg-type]
+        for name in "abcd":
+            made.admit(job(name))
+        assert heard(made.advance()).outputs
+        assert not router.asked
+        made.cancel("a")
+        made.cancel("b")
+        made.advance()
+        assert [name for name, _ in router.asked] == ["c", "d"]
+        made.advance()
+        assert len(router.asked) == 2
+
     def test_a_request_starts_before_it_is_routed(self) -> None:
         """It looks into its own prompt until the decision arrives, then gets its draft between two steps."""
         router = FakeRouter()
