@@ -28,7 +28,6 @@ MAX_BATCH = 32
 # Longer queries are cut before they are sent; the encoder reads less than this.
 MAX_CHARACTERS = 16_384
 _CLOSE_SECONDS = 2.0
-_NICENESS = 10  # on a busy machine a decision may come later; tokens may not
 _PARENT_CHECK_SECONDS = 5.0
 
 RequestId = int | str
@@ -184,7 +183,6 @@ def _serve(queries: "Connection[Any, Any]", answers: "Connection[Any, Any]") -> 
     )
     # Ctrl-C reaches the whole process group; ending the child is the parent's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICENESS)
     parent, router = os.getppid(), None
     try:
         while os.getppid() == parent:
