@@ -97,7 +97,7 @@ def draw_theory(rows: Sequence[Row]) -> "Figure":
     axes.errorbar(alphas, measured, yerr=spread, color=ORANGE, marker="o", capsize=3, label="measured")
     axes.axhline(1, color=GREY, linewidth=0.8)
     axes.set_xticks(alphas, [f"{row['forced_alpha']:g}\nk = {row['num_draft_tokens']}" for row in forced])
-    axes.set_xlabel("alpha: chance that a reached token is accepted; k: tokens proposed")
+    axes.set_xlabel("alpha, forced; k tokens proposed")
     axes.set_ylabel("speed-up over plain")
     axes.legend(frameon=False)
     return figure

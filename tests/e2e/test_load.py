@@ -15,7 +15,9 @@ from tests.e2e.conftest import SLOTS
 
 pytestmark = pytest.mark.e2e
 
-LONG: Any = {"model": "toy", "prompt": "the", "temperature": 0, "max_tokens": 8000, "draft": "none"}
+# As slow as a toy can be made: a plain greedy answer of this length may be over before anybody looks.
+SLOWLY: Any = {"temperature": 1, "top_p": 0.9, "repetition_penalty": 1.1, "ignore_eos": True}
+LONG: Any = {"model": "toy", "prompt": "the", "max_tokens": 8000, "draft": "none", **SLOWLY}
 
 
 def health(http: httpx.Client) -> dict[str, Any]:
