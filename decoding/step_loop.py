@@ -176,7 +176,7 @@ class StepLoop:
         return turns
 
     def _propose(self, turns: list[_Turn]) -> None:
-        ready = [turn for turn in turns if len(turn.pending) == 1]
+        ready = [turn for turn in turns if len(turn.pending) == 1 and turn.is_complete]
         rows, emitting = sum(len(turn.pending) for turn in turns), sum(turn.is_complete for turn in turns)
         cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
         groups: dict[str, list[tuple[_Turn, int]]] = {}

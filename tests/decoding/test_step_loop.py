@@ -7,6 +7,8 @@ import pytest
 import decoding.step_loop
 import decoding.verification.recursive
 from decoding.request import FinishReason, Origin, SamplingParams
+from decoding.step_loop import StepLoop
+from drafts.model_drafter import ModelDrafter
 from tests.loops import loop_with
 from tests.toys import Scripted, ToyModel, distance, exact_law, make_request
 
@@ -176,3 +178,17 @@ def test_a_request_that_cannot_fit_is_refused_before_it_starts():
         loop.admit(make_request(PROMPT, SamplingParams(max_tokens=20)))
     with pytest.raises(ValueError, match="empty"):
         loop.admit(make_request([], SamplingParams(max_tokens=2)))
+
+
+@pytest.mark.parametrize("first", range(4, 9))
+def test_a_prompt_of_which_one_row_fits_is_not_drafted_for_yet(first: int) -> None:
+    """Prompts that share a step's rows in every way, down to a single row for the second: answers stay the target's."""
+    target = ToyModel(5, 0)
+    loop = StepLoop(target, {"model": ModelDrafter(ToyModel(5, 1))}, 3, max_rows=8)
+    prompts = [[number % 5 for number in range(first)], [3, 1, 4, 1, 0, 2], [2, 2]]
+    requests = [
+        make_request(prompt, SamplingParams(max_tokens=9), request_id=str(number), drafter="model")
+        for number, prompt in enumerate(prompts)
+    ]
+    loop.run(requests)
+    assert [request.generated for request in requests] == [ToyModel(5, 0).greedy(prompt, 9) for prompt in prompts]
