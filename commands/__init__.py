@@ -1,0 +1,1 @@
+"""The command line, a module a group; every heavy import inside its command."""

@@ -1,0 +1,109 @@
+"""`polydraft bench`: measurements side by side."""
+
+from typing import Annotated
+
+import typer
+
+from commands.options import AsJson, ConfigFile, Output, Prompts, Repeats, ReportFolder, deliver, numbers
+
+app = typer.Typer(no_args_is_help=True, help="Measure, counts first; every figure can be repeated.")
+
+
+@app.command("topics")
+def bench_topics(
+    prompts: Prompts = None,
+    per_topic: Annotated[int, typer.Option(help="Prompts a topic.")] = 16,
+    tokens: Annotated[int, typer.Option(help="New tokens a prompt.")] = 96,
+    repeats: Repeats = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Batch 1, greedy, by topic: plain, prompt lookup, and drafts chosen at random, by nobody, routed, in hindsight."""
+    from benchmarks.topics import run_topics
+
+    deliver(run_topics(config, prompts, per_topic, tokens, repeats), report, as_json, output)
+
+
+@app.command("load")
+def bench_load(
+    prompts: Prompts = None,
+    concurrency: Annotated[str, typer.Option(help="Clients at once, separated by commas.")] = "1,2,4,8,16,32",
+    requests: Annotated[int, typer.Option(help="Requests a round.")] = 32,
+    tokens: Annotated[int, typer.Option(help="New tokens a request, at most.")] = 96,
+    repeats: Annotated[int, typer.Option(help="Rounds, plain and routed in turn.")] = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Many clients of a real server at once: tokens a second, first token, gaps; plain against routed."""
+    from benchmarks.load import run_load
+
+    clients = numbers(int, "--concurrency", concurrency)
+    deliver(run_load(config, prompts, clients, requests, tokens, repeats), report, as_json, output)
+
+
+@app.command("theory")
+def bench_theory(
+    prompts: Prompts = None,
+    alphas: Annotated[str, typer.Option(help="Forced acceptance, separated by commas.")] = "0.5,0.6,0.7,0.8,0.9",
+    num_draft_tokens: Annotated[
+        int | None, typer.Option(help="Length of every proposal; without it, the predicted best for each alpha.")
+    ] = None,
+    requests: Annotated[int, typer.Option(help="Prompts in all.")] = 24,
+    tokens: Annotated[int, typer.Option(help="Timed tokens a prompt.")] = 192,
+    repeats: Repeats = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Speed-up at a forced acceptance, at a real draft's cost, against the cost model; on this CPU, batch 1, greedy."""
+    from benchmarks.theory import run_theory
+
+    chances = numbers(float, "--alphas", alphas)
+    found = run_theory(config, prompts, chances, num_draft_tokens, requests, tokens, repeats)
+    deliver(found, report, as_json, output)
+
+
+@app.command("step")
+def bench_step(
+    prompts: Prompts = None,
+    batches: Annotated[str, typer.Option(help="Requests at once, separated by commas.")] = "1,4,8,16",
+    num_draft_tokens: Annotated[int, typer.Option(help="Length of forced proposals.")] = 4,
+    alpha: Annotated[float, typer.Option(help="Acceptance of forced proposals.")] = 0.7,
+    steps: Annotated[int, typer.Option(help="Timed steps a round.")] = 24,
+    repeats: Annotated[int, typer.Option(help="Interleaved rounds.")] = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """What a step costs by part and batch size: plain, routed, one draft for all, all drafts mixed."""
+    from benchmarks.step import run_step
+
+    sizes = numbers(int, "--batches", batches)
+    deliver(run_step(config, prompts, sizes, num_draft_tokens, alpha, steps, repeats), report, as_json, output)
+
+
+@app.command("peers")
+def bench_peers(
+    prompts: Prompts = None,
+    peers: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "transformers,openvino,llamacpp,mlx",
+    num_draft_tokens: Annotated[str, typer.Option(help="Lengths of proposals, separated by commas.")] = "2,4",
+    requests: Annotated[int, typer.Option(help="Prompts in all.")] = 24,
+    tokens: Annotated[int, typer.Option(help="New tokens a prompt, at most.")] = 96,
+    repeats: Repeats = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Other engines on the same checkpoints and prompts; each is installed into an environment of its own, once."""
+    from benchmarks.peers.bench import run_peers
+
+    lengths = numbers(int, "--num-draft-tokens", num_draft_tokens)
+    found = run_peers(config, prompts, peers.split(","), lengths, requests, tokens, repeats)
+    deliver(found, report, as_json, output)
