@@ -60,7 +60,7 @@ class LengthController:
         self.costs, self.longest = costs, longest
         self._rows = [0.0, *(costs.target_run(rows) for rows in range(1, _TABLE))]
         self._draft = [costs.draft_step(requests) for requests in range(_TABLE)]
-        self._pays: dict[int, bool] = {}
+        self._pays: dict[tuple[int, float], bool] = {}
 
     def choose(self, options: Sequence[Sequence[Source]], rows: int, emitting: int, cached: int = 0) -> list[Choice]:
         """A choice for each request.
@@ -86,12 +86,13 @@ class LengthController:
 
     def drafting_pays(self, requests: int, alpha: float) -> bool:
         """Whether drafts of acceptance ``alpha`` would be asked for, were so many requests to have one each."""
-        if requests not in self._pays:
+        key = requests, alpha
+        if key not in self._pays:
             survival = [alpha**depth for depth in range(1, self.longest + 1)]
             options = [[Source(str(number), survival)] for number in range(requests)]
             cached = requests * self.costs.context
-            self._pays[requests] = any(choice.length for choice in self.choose(options, requests, requests, cached))
-        return self._pays[requests]
+            self._pays[key] = any(choice.length for choice in self.choose(options, requests, requests, cached))
+        return self._pays[key]
 
     def may_pay(self, rows: int, emitting: int, cached: int = 0) -> bool:
         """Whether one more token would raise the rate if it were accepted for certain."""

@@ -94,6 +94,7 @@ def test_it_knows_when_drafts_would_be_asked_for():
     controller = LengthController(StepCosts({1: 1.0, 4: 1.1, 8: 1.5, 16: 3.0}, {1: 0.1, 8: 0.3}))
     assert controller.drafting_pays(1, alpha=0.7)
     assert not controller.drafting_pays(8, alpha=0.7)
+    assert not controller.drafting_pays(1, alpha=0.01)
 
 
 def test_a_gain_that_is_next_to_nothing_is_left_alone():
