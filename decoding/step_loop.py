@@ -119,7 +119,8 @@ class StepLoop:
         """Let ``drafter`` propose for a request from the next step on; unknown requests are fine."""
         for request in self.requests:
             if request.request_id == request_id and request.drafter != drafter:
-                self._release_drafter(request)
+                if request.drafter != self._companion:  # which goes on beside the new one
+                    self._release(request, request.drafter)
                 request.drafter = drafter
 
     def cancel(self, request_id: str) -> bool:
@@ -254,13 +255,13 @@ class StepLoop:
 
     def _finish(self, request: Request, slot: int) -> None:
         self.target.cache.release(slot)
-        self._release_drafter(request)
+        for name in {request.drafter, self._companion}:
+            self._release(request, name)
         del self._running[request.request_id]
 
-    def _release_drafter(self, request: Request) -> None:
-        for name in (request.drafter, self._companion):
-            if name is not None and name in self.drafters:
-                self.drafters[name].release(request.request_id)
+    def _release(self, request: Request, drafter: str | None) -> None:
+        if drafter is not None and drafter in self.drafters:
+            self.drafters[drafter].release(request.request_id)
 
 
 def _add_logprobs(

@@ -68,6 +68,22 @@ def test_a_drafter_may_change_at_any_step():
     assert target.cache.num_free == 4
 
 
+def test_the_companion_keeps_what_it_knows_of_a_request_until_the_end(monkeypatch):
+    """Swaps release the drafter that leaves; the companion is released once, at the end, even as the drafter itself."""
+    target, released = ToyModel(5, 2), []
+    loop = loop_with(target, 5, companion="lookup")
+    for name in ("model", "lookup"):
+        monkeypatch.setattr(loop.drafters[name], "release", lambda _, name=name: released.append(name))
+    request = make_request(PROMPT, SamplingParams(max_tokens=9), drafter="lookup", num_draft_tokens=1)
+    loop.admit(request)
+    for name in ("model", "lookup"):
+        loop.step()
+        loop.assign("r", name)
+    assert released == ["model"]
+    loop.run([])
+    assert released == ["model", "lookup"]
+
+
 SETTINGS = [
     SamplingParams(temperature=1.0, max_tokens=3),
     SamplingParams(temperature=0.7, top_k=3, top_p=0.8, max_tokens=3),
