@@ -43,9 +43,7 @@ class PromptLookup:
         return Proposal.chain(_copy(request.token_ids, start, length))
 
     def _find(self, request: Request) -> int | None:
-        index = self._indices.setdefault(request.request_id, _NgramIndex())
-        index.extend(request.token_ids)
-        return index.find(request.token_ids)
+        return self._indices.setdefault(request.request_id, _NgramIndex()).find(request.token_ids)
 
 
 def _copy(token_ids: list[int], start: int, length: int) -> list[int]:
@@ -63,17 +61,19 @@ class _NgramIndex:
     def __init__(self) -> None:
         self._follower: dict[tuple[int, ...], int] = {}
         self._length = 0
+        self._found: int | None = None
 
-    def extend(self, token_ids: list[int]) -> None:
+    def find(self, token_ids: list[int]) -> int | None:
+        """Where the text's last n-gram stood before, if it did; asked twice a step, it is looked up once."""
+        if len(token_ids) > self._length:
+            self._extend(token_ids)
+            ends = (self._follower.get(tuple(token_ids[-size:])) for size in NGRAM_SIZES)
+            self._found = next((start for start in ends if start is not None), None)
+        return self._found
+
+    def _extend(self, token_ids: list[int]) -> None:
         for end in range(max(self._length, 1), len(token_ids)):  # token_ids[end] follows the n-grams that end before it
             for size in NGRAM_SIZES:
                 if size <= end:
                     self._follower[tuple(token_ids[end - size : end])] = end
         self._length = len(token_ids)
-
-    def find(self, token_ids: list[int]) -> int | None:
-        for size in NGRAM_SIZES:
-            start = self._follower.get(tuple(token_ids[-size:]))
-            if start is not None:
-                return start
-        return None
