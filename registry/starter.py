@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from configs.errors import RegistryError
 from registry import leftovers
 from registry.content import content_digest
+from registry.experiments import experiment_name
 from registry.figures import metrics_of
 from registry.locks import exclusive
 from registry.names import CHALLENGER, CHAMPION, model_of, router_model
@@ -149,7 +150,7 @@ def _stays(champion: Version | None, part: Part) -> bool:
 
 
 def _experiment(part: Part, name: str) -> str:
-    return f"{name}-router" if part.model == router_model(name) else f"{name}-distill"
+    return experiment_name(name, "router" if part.model == router_model(name) else "distill")
 
 
 def _description(part: Part, name: str) -> str:

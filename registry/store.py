@@ -12,12 +12,13 @@ from configs.errors import RegistryError
 from registry import aliases
 from registry.connection import answering, check_there, connect, make_current
 from registry.content import content_digest
+from registry.experiments import experiment_id
 from registry.fetch import Folders
 from registry.location import Location, locate
 from registry.locks import exclusive
 from registry.lookup import model_summaries, registered_models, version_entity, version_from
 from registry.names import CHAMPION, Reference
-from registry.runs import Run, experiment_id
+from registry.runs import Run
 from registry.section import RegistrySection
 from registry.version import ModelSummary, Version
 
