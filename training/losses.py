@@ -1,73 +1,131 @@
-"""Distillation losses over sparse targets: the teacher's top-m probabilities and the mass of the rest.
+"""Distillation losses: from the student's logits and what is known of the teacher's law to a value a position.
 
-All tensors are flat over positions; every loss is a mean over them, in nats or in probability.
+All tensors are flat over positions. Row i of the logits is what the student says *before* it has seen the token
+that row i of the targets is the law of; pairing the two is the business of `training.distillation.rows`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-_FLOOR = 1e-9  # keeps the logarithm of an empty tail finite
+from training import divergences
+from training.divergences import forward_kl, total_variation
+
+__all__ = [
+    "LOSSES",
+    "DenseTargets",
+    "Loss",
+    "SparseTargets",
+    "Targets",
+    "acceptance",
+    "agreement",
+    "argmax_cross_entropy",
+    "forward_kl",
+    "jensen_shannon",
+    "lk_hybrid",
+    "total_variation",
+]
+
+
+class Targets(Protocol):
+    """What is known of the teacher's law at n positions."""
+
+    @property
+    def best(self) -> Tensor:
+        """The teacher's most probable token, [n]."""
+        ...
+
+    def laws(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Student's and teacher's law over the same outcomes, both [n, outcomes], from logits [n, vocab_size]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class SparseTargets:
     """The teacher's law at n positions: ``token_ids`` and ``probs`` [n, m], most probable first.
 
-    The tail, everything outside the m tokens, is one bucket of mass 1 - sum of ``probs``.
+    The tail, everything outside the m tokens, is one bucket of mass 1 - sum of ``probs``. Divergences over
+    buckets never exceed those over tokens, and equal them as m -> vocab_size.
     """
 
     token_ids: Tensor
     probs: Tensor
 
     @property
+    def best(self) -> Tensor:
+        return self.token_ids[:, 0]
+
+    @property
     def tail(self) -> Tensor:
         """Mass outside the m tokens, [n]."""
         return (1 - self.probs.sum(dim=-1)).clamp(min=0)
 
-
-def _bucketed(logits: Tensor, targets: SparseTargets) -> tuple[Tensor, Tensor]:
-    """Student and teacher laws over the m tokens and the tail bucket, both [n, m + 1]."""
-    student = logits.softmax(dim=-1).gather(-1, targets.token_ids)
-    student = torch.cat([student, (1 - student.sum(dim=-1, keepdim=True)).clamp(min=0)], dim=-1)
-    return student, torch.cat([targets.probs, targets.tail[:, None]], dim=-1)
+    def laws(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        student = logits.softmax(dim=-1).gather(-1, self.token_ids)
+        student = torch.cat([student, (1 - student.sum(dim=-1, keepdim=True)).clamp(min=0)], dim=-1)
+        return student, torch.cat([self.probs, self.tail[:, None]], dim=-1)
 
 
-def forward_kl(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student) a position, [n], over bucketed laws [n, m + 1]."""
-    cross = (teacher * student.clamp(min=_FLOOR).log()).sum(dim=-1)
-    entropy: Tensor = torch.special.xlogy(teacher, teacher).sum(dim=-1)
-    return entropy - cross
+@dataclass(frozen=True, slots=True)
+class DenseTargets:
+    """The teacher's whole law at n positions: ``probs`` [n, vocab_size]."""
+
+    probs: Tensor
+
+    @property
+    def best(self) -> Tensor:
+        return self.probs.argmax(dim=-1)
+
+    def laws(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        return logits.softmax(dim=-1), self.probs
 
 
-def total_variation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Half the L1 distance a position, [n]: 1 - the acceptance rate at temperature 1 (exact as m -> V)."""
-    return 0.5 * (student - teacher).abs().sum(dim=-1)
+Loss = Callable[[Tensor, Targets], Tensor]  # logits [n, vocab_size] and targets -> [n]
 
 
-def lk_hybrid(logits: Tensor, targets: SparseTargets, eta: float = 3.0) -> Tensor:
-    """lambda KL + (1 - lambda) TV with lambda = exp(-eta * acceptance), position by position.
-
-    Where the draft is still poor KL leads, whose gradient does not vanish; where it is good TV does,
-    which is the rate of rejection itself.
-
-    Args:
-        logits: student, [n, vocab_size].
-    """
-    student, teacher = _bucketed(logits, targets)
-    distance = total_variation(student, teacher)
-    weight = torch.exp(-eta * (1 - distance.detach()))
-    return (weight * forward_kl(student, teacher) + (1 - weight) * distance).mean()
+def argmax_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
+    """Cross-entropy against the teacher's most probable token, [n]: what greedy verification rewards."""
+    return torch.nn.functional.cross_entropy(logits, targets.best, reduction="none")
 
 
-def argmax_cross_entropy(logits: Tensor, targets: SparseTargets) -> Tensor:
-    """Cross-entropy against the teacher's most probable token: what greedy verification rewards."""
-    return torch.nn.functional.cross_entropy(logits, targets.token_ids[:, 0])
+def _over_laws(divergence: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    return lambda logits, targets: divergence(*targets.laws(logits))
+
+
+def jensen_shannon(beta: float) -> Loss:
+    """The loss `divergences.jensen_shannon` with the given beta."""
+    return _over_laws(partial(divergences.jensen_shannon, beta=beta))
+
+
+def lk_hybrid(logits: Tensor, targets: Targets, eta: float = 3.0) -> Tensor:
+    """`divergences.lk_hybrid` over what is known of the teacher's law, [n]."""
+    return divergences.lk_hybrid(*targets.laws(logits), eta=eta)
+
+
+LOSSES: dict[str, Loss] = {
+    "forward_kl": _over_laws(divergences.forward_kl),
+    "reverse_kl": _over_laws(divergences.reverse_kl),
+    "jsd": jensen_shannon(beta=0.5),
+    "tvd": _over_laws(divergences.total_variation),
+    "lk": lk_hybrid,
+    "argmax": argmax_cross_entropy,
+}
 
 
 @torch.no_grad()
-def acceptance(logits: Tensor, targets: SparseTargets) -> tuple[float, float]:
-    """Acceptance at temperature 0 (argmax agreement) and at temperature 1 (1 - TV), means over positions."""
-    greedy = (logits.argmax(dim=-1) == targets.token_ids[:, 0]).float().mean()
-    return float(greedy), 1 - float(total_variation(*_bucketed(logits, targets)).mean())
+def agreement(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Chance that each position is accepted, [n] twice: at temperature 0 (argmax, 0 or 1) and at temperature 1.
+
+    With sparse targets the second is an upper bound, above the truth by at most the smaller of the two tails.
+    """
+    return (logits.argmax(dim=-1) == targets.best).float(), 1 - total_variation(*targets.laws(logits))
+
+
+def acceptance(logits: Tensor, targets: Targets) -> tuple[float, float]:
+    """Means of `agreement` over positions."""
+    greedy, sampled = agreement(logits, targets)
+    return float(greedy.mean()), float(sampled.mean())

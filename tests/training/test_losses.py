@@ -1,9 +1,10 @@
-"""Distillation losses have the right gradients, and sparse targets approach dense ones."""
+"""Distillation losses have the gradients of learning.md, section 1, and sparse targets approach dense ones."""
 
 import pytest
 import torch
 
-from training.losses import SparseTargets, acceptance, argmax_cross_entropy, forward_kl, lk_hybrid, total_variation
+from training.divergences import forward_kl, jensen_shannon, reverse_kl, total_variation
+from training.losses import LOSSES, DenseTargets, SparseTargets, acceptance, agreement, lk_hybrid
 
 VOCAB = 7
 
@@ -20,52 +21,116 @@ def sparse(teacher, top):
     return SparseTargets(best.indices, best.values)
 
 
-@pytest.mark.parametrize("top", [3, VOCAB])
-@pytest.mark.parametrize("loss", [argmax_cross_entropy, lambda logits, targets: lk_hybrid(logits, targets, eta=0.0)])
-def test_gradients_equal_finite_differences(loss, top):
-    """Autograd and a central difference agree (eta = 0: the weight that lk_hybrid holds constant is 1)."""
-    logits, teacher = laws(0)
-    targets = sparse(teacher, top)
-    logits.requires_grad_(True)
-    loss(logits, targets).backward()
-    step = 1e-6
-    for row, column in ((0, 0), (1, 3), (3, 6)):
+def slopes(loss, logits, targets, step=1e-6):
+    """Central differences of the summed loss, entry by entry."""
+    found = torch.zeros_like(logits)
+    for place in range(logits.numel()):
         nudge = torch.zeros_like(logits)
-        nudge[row, column] = step
-        with torch.no_grad():
-            slope = (loss(logits + nudge, targets) - loss(logits - nudge, targets)) / (2 * step)
-        assert logits.grad[row, column].item() == pytest.approx(slope.item(), abs=1e-7)
+        nudge.view(-1)[place] = step
+        found.view(-1)[place] = (loss(logits + nudge, targets) - loss(logits - nudge, targets)).sum() / (2 * step)
+    return found
 
 
-def test_total_variation_gradient_is_the_closed_form():
-    """d TV / d z_i = -q_i (1[q_i < p_i] - sum of q where q < p), for dense targets."""
-    logits, teacher = laws(1, rows=1)
-    logits.requires_grad_(True)
-    student = logits.softmax(-1)
-    total_variation(student, teacher).sum().backward()
-    below = (student < teacher).double()
-    expected = -student * (below - (student * below).sum())
-    assert torch.allclose(logits.grad, expected.detach(), atol=1e-12)
+def closed_form(name, student, teacher):
+    """d loss / d logits, [n, vocab], over whole vocabularies."""
+
+    def pulled(score):  # softmax's part: S_i (score_i - mean of score under S)
+        return student * (score - (student * score).sum(-1, keepdim=True))
+
+    kl = student - teacher
+    tv = pulled(-(student < teacher).double())
+    middle = 0.5 * student + 0.5 * teacher
+    weight = torch.exp(-3 * torch.minimum(student, teacher).sum(-1, keepdim=True))
+    return {
+        "forward_kl": kl,
+        "reverse_kl": pulled((student / teacher).log()),
+        "jsd": 0.5 * pulled((student / middle).log()),
+        "tvd": tv,
+        "lk": weight * kl + (1 - weight) * tv,
+        "argmax": student - torch.nn.functional.one_hot(teacher.argmax(-1), VOCAB),
+    }[name]
 
 
-def test_sparse_losses_approach_the_dense_ones_from_below():
-    """With all tokens kept the bucketed figures are exact; with fewer they never exceed them."""
+def gradient(name, logits, targets):
+    logits = logits.clone().requires_grad_(True)
+    LOSSES[name](logits, targets).sum().backward()
+    return logits.grad
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_the_closed_forms(name):
+    """Autograd over dense targets gives what the table of `training.divergences` says."""
+    logits, teacher = laws(1)
+    expected = closed_form(name, logits.softmax(-1), teacher)
+    assert expected.abs().max() > 0.01
+    assert torch.allclose(gradient(name, logits, DenseTargets(teacher)), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("top", [3, VOCAB, None])
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_finite_differences(name, top):
+    """Sparse, sparse over everything, and dense; lk's weight is held, so its value moves by more than its gradient."""
+    logits, teacher = laws(0)
+    targets = DenseTargets(teacher) if top is None else sparse(teacher, top)
+    loss = LOSSES[name]
+    if name == "lk":
+        distance = total_variation(*targets.laws(logits))
+        weight = torch.exp(-3 * (1 - distance))
+
+        def loss(moved, _):  # the weight of the unmoved point
+            student, reference = targets.laws(moved)
+            return weight * forward_kl(student, reference) + (1 - weight) * total_variation(student, reference)
+
+    assert torch.allclose(gradient(name, logits, targets), slopes(loss, logits, targets), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_sparse_gradients_become_dense_ones(name):
+    """With all tokens kept, values and gradients are those of the whole law; with few they are not."""
     logits, teacher = laws(2, vocab=50)
-    dense_tv = total_variation(logits.softmax(-1), teacher).mean().item()
-    dense_kl = (teacher * (teacher.log() - logits.log_softmax(-1))).sum(-1).mean().item()
-    previous = 0.0
+    dense, full, few = DenseTargets(teacher), sparse(teacher, 50), sparse(teacher, 4)
+    assert torch.allclose(LOSSES[name](logits, full), LOSSES[name](logits, dense), atol=1e-7)
+    assert torch.allclose(gradient(name, logits, full), gradient(name, logits, dense), atol=1e-7)
+    if name != "argmax":
+        assert not torch.allclose(LOSSES[name](logits, few), LOSSES[name](logits, dense), atol=1e-3)
+
+
+@pytest.mark.parametrize("divergence", [forward_kl, reverse_kl, jensen_shannon, total_variation])
+def test_buckets_hide_distance_and_never_add_any(divergence):
+    """Data processing: the fewer tokens are told apart, the smaller a divergence."""
+    logits, teacher = laws(2, vocab=50)
+    dense = divergence(logits.softmax(-1), teacher)
+    previous = torch.zeros(len(logits), dtype=torch.float64)
     for top in (2, 8, 20, 50):
-        targets = sparse(teacher, top)
-        student = logits.softmax(-1).gather(-1, targets.token_ids)
-        bucketed = torch.cat([student, (1 - student.sum(-1, keepdim=True)).clamp(min=0)], -1)
-        reference = torch.cat([targets.probs, targets.tail[:, None]], -1)
-        distance = total_variation(bucketed, reference).mean().item()
-        divergence = forward_kl(bucketed, reference).mean().item()
-        assert previous <= distance + 1e-12 <= dense_tv + 2e-12
-        assert divergence <= dense_kl + 1e-9
-        previous = distance
-    assert distance == pytest.approx(dense_tv, abs=1e-12)
-    assert divergence == pytest.approx(dense_kl, abs=1e-8)
+        value = divergence(*sparse(teacher, top).laws(logits))
+        assert (previous <= value + 1e-9).all()
+        previous = value
+    assert torch.allclose(previous, dense, atol=1e-7)
+
+
+def test_jensen_shannon_is_symmetric_at_one_half_and_has_a_mixture():
+    """JSD(a, b) = JSD(b, a) <= ln 2; the released OSD's mean of two KLs is symmetric, too, but has no such bound."""
+    logits, teacher = laws(5)
+    student = (3 * logits).softmax(-1)
+    value = jensen_shannon(student, teacher)
+    assert torch.allclose(value, jensen_shannon(teacher, student))
+    assert not torch.allclose(jensen_shannon(student, teacher, 0.9), jensen_shannon(teacher, student, 0.9))
+    mean_of_kls = 0.5 * forward_kl(student, teacher) + 0.5 * reverse_kl(student, teacher)
+    assert (value < 0.6 * mean_of_kls).all()
+    apart = torch.eye(2, dtype=torch.float64)
+    assert jensen_shannon(apart[:1], apart[1:]).item() == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_the_hybrid_takes_its_weight_position_by_position():
+    """Two positions in one batch get the values that each gets alone; a weight of the batch mean would mix them."""
+    logits, teacher = laws(6, rows=2)
+    logits[0] = teacher[0].log()
+    together = lk_hybrid(logits, DenseTargets(teacher))
+    alone = torch.cat([lk_hybrid(logits[i : i + 1], DenseTargets(teacher[i : i + 1])) for i in range(2)])
+    assert torch.equal(together, alone)
+    mean = torch.exp(-3 * (1 - total_variation(logits.softmax(-1), teacher).mean()))
+    mixed = mean * forward_kl(logits.softmax(-1), teacher) + (1 - mean) * total_variation(logits.softmax(-1), teacher)
+    assert not torch.allclose(together, mixed, atol=1e-3)
 
 
 def test_acceptance_is_one_for_the_teacher_itself():
@@ -73,11 +138,17 @@ def test_acceptance_is_one_for_the_teacher_itself():
     _, teacher = laws(3)
     logits = teacher.log()
     assert acceptance(logits, sparse(teacher, VOCAB)) == pytest.approx((1.0, 1.0))
-    assert lk_hybrid(logits, sparse(teacher, VOCAB)).item() == pytest.approx(0, abs=1e-9)
+    for name in LOSSES.keys() - {"argmax"}:
+        assert LOSSES[name](logits, sparse(teacher, VOCAB)).abs().max().item() == pytest.approx(0, abs=1e-9)
 
 
 def test_acceptance_at_temperature_one_is_the_mass_of_the_minimum():
-    """1 - TV equals the sum of min(target, draft), which is the chance that rejection sampling accepts."""
+    """1 - TV equals the sum of min(target, draft), the chance that rejection sampling accepts; buckets bound it."""
     logits, teacher = laws(4)
-    expected = torch.minimum(logits.softmax(-1), teacher).sum(-1).mean().item()
-    assert acceptance(logits, sparse(teacher, VOCAB))[1] == pytest.approx(expected)
+    least = torch.minimum(logits.softmax(-1), teacher)
+    assert torch.allclose(agreement(logits, sparse(teacher, VOCAB))[1], least.sum(-1))
+    few = sparse(teacher, 3)
+    student, reference = few.laws(logits)
+    upper = agreement(logits, few)[1]
+    assert (upper + 1e-12 >= least.sum(-1)).all()
+    assert (upper - least.sum(-1) <= torch.minimum(student, reference)[:, -1] + 1e-12).all()

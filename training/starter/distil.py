@@ -81,8 +81,8 @@ def _train_step(
 ) -> float:
     student.train()
     logits, targets = _forward(student, batch)
-    loss = (1 - config.argmax_weight) * lk_hybrid(logits, targets)
-    loss = loss + config.argmax_weight * argmax_cross_entropy(logits, targets)
+    loss = (1 - config.argmax_weight) * lk_hybrid(logits, targets).mean()
+    loss = loss + config.argmax_weight * argmax_cross_entropy(logits, targets).mean()
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(student.parameters(), 1.0)
