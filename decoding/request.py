@@ -186,7 +186,11 @@ class Request:
 
     ``token_ids`` holds the prompt and every committed token. ``drafter`` names who proposes (None: nobody)
     and may change between two steps; ``num_draft_tokens`` is the length asked for, None for automatic;
-    ``may_copy`` lets the loop's companion propose in its place.
+    ``may_copy`` lets the loop's companion propose in its place; ``is_traced`` shows its runs to the loop's recorder,
+    with the ``topic`` that it was routed to.
+
+    Raises:
+        ValueError: traced under a lossy rule; such an answer depends on its draft and says nothing of others.
     """
 
     request_id: str
@@ -196,6 +200,8 @@ class Request:
     drafter: str | None = None
     num_draft_tokens: int | None = None
     may_copy: bool = True
+    is_traced: bool = False
+    topic: str | None = None
     token_ids: list[int] = field(init=False)
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
     estimates: dict[str, AcceptanceEstimate] = field(default_factory=dict)  # by drafter
@@ -203,10 +209,17 @@ class Request:
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)
+        if self.is_traced and self.sampling.lossy is not None:
+            raise ValueError("a lossy answer depends on its draft; it cannot be traced")
 
     @property
     def generated(self) -> list[int]:
         return self.token_ids[len(self.prompt_token_ids) :]
+
+    @property
+    def is_observed(self) -> bool:
+        """Somebody wants to know what the target says at its tokens."""
+        return self.is_traced or self.sampling.num_logprobs is not None
 
     @property
     def num_remaining(self) -> int:

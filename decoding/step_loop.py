@@ -6,7 +6,7 @@ are those that its cache slot does not hold yet, one while it decodes, the whole
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
-from decoding.laws import laws
-from decoding.logprobs import read_logprobs
+from decoding.emission import Emission, Recorder, add_logprobs
+from decoding.laws import Law, laws
 from decoding.model import LanguageModel
 from decoding.planner import ProposalPlanner
 from decoding.processors import Block
@@ -67,6 +67,7 @@ class StepLoop:
         num_draft_tokens: proposal length for requests that leave it open; a controller picks it step by step.
         companion: a drafter with free proposals that a controller may let propose in place of a request's own.
         max_rows: most prompt rows in one forward, so that a long prompt delays its batch mates little.
+        recorder: is shown what the target says of requests that are to be traced.
     """
 
     def __init__(
@@ -76,10 +77,11 @@ class StepLoop:
         num_draft_tokens: int | LengthController = 4,
         max_rows: int = 256,
         companion: str | None = None,
+        recorder: Recorder | None = None,
     ):
         self.target = target
         self.drafters = drafters
-        self._companion = companion
+        self._companion, self._recorder = companion, recorder
         self._planner = ProposalPlanner(drafters, num_draft_tokens, companion)
         self.max_rows = max_rows
         self.times = StepTimes()
@@ -126,6 +128,8 @@ class StepLoop:
     def cancel(self, request_id: str) -> bool:
         """Drop a request and free its slot at once; False if it is not here."""
         if request_id in self._running:
+            if self._recorder is not None:
+                self._recorder.forget(request_id)
             self._finish(*self._running[request_id])
             return True
         kept = [request for request in self._waiting if request.request_id != request_id]
@@ -206,28 +210,29 @@ class StepLoop:
             if not turn.is_complete:
                 self.target.cache.commit(turn.slot, range(len(turn.pending)))
         if all(turn.request.sampling.is_plain for turn in emitting):
-            results = self._follow_best(emitting, logits)
+            found: Sequence[Law] = (best := self._most_probable(emitting, logits))
+            results = [verify_greedy(turn.proposal, token_ids) for turn, token_ids in zip(emitting, best, strict=True)]
         else:
-            results = self._apply_rules(emitting, logits)
+            found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting], self.target.argmax)
+            sources = [turn.request.randomness for turn in emitting]
+            lossy = [turn.request.sampling.lossy for turn in emitting]
+            results = verify_all([turn.proposal for turn in emitting], found, sources, lossy)
         outputs = [self._commit(turn, result) for turn, result in zip(emitting, results, strict=True)]
-        if any(turn.request.sampling.num_logprobs is not None for turn in emitting):
-            _add_logprobs(logits, emitting, results, outputs)
+        if any(turn.request.is_observed for turn in emitting):
+            emissions = _emissions(emitting, found, results, outputs)
+            add_logprobs(logits, emissions)
+            if self._recorder is not None:
+                self._recorder.record(logits, emissions)
         return outputs
 
-    def _follow_best(self, turns: list[_Turn], logits: Tensor) -> list[VerificationResult]:
-        """What `_apply_rules` would give where nobody asks for anything special, for less."""
-        best, results, row = self.target.argmax(logits), [], 0
+    def _most_probable(self, turns: list[_Turn], logits: Tensor) -> list[list[int]]:
+        """What `laws` would give where nobody asks for anything special, for less."""
+        best, found, row = self.target.argmax(logits), [], 0
         for turn in turns:
             end = row + 1 + len(turn.proposal)
-            results.append(verify_greedy(turn.proposal, best[row:end]))
+            found.append(best[row:end])
             row = end
-        return results
-
-    def _apply_rules(self, turns: list[_Turn], logits: Tensor) -> list[VerificationResult]:
-        found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in turns], self.target.argmax)
-        sources = [turn.request.randomness for turn in turns]
-        lossy = [turn.request.sampling.lossy for turn in turns]
-        return verify_all([turn.proposal for turn in turns], found, sources, lossy)
+        return found
 
     def _commit(self, turn: _Turn, result: VerificationResult) -> StepOutput:
         request, proposal = turn.request, turn.proposal
@@ -264,23 +269,18 @@ class StepLoop:
             self.drafters[drafter].release(request.request_id)
 
 
-def _add_logprobs(
-    logits: Tensor, turns: list[_Turn], results: list[VerificationResult], outputs: list[StepOutput]
-) -> None:
-    rows: list[int] = []
-    token_ids: list[int] = []
-    owners: list[StepOutput] = []
+def _emissions(
+    turns: list[_Turn], found: Sequence[Law], results: list[VerificationResult], outputs: list[StepOutput]
+) -> list[Emission]:
+    """Of the requests that are observed."""
+    emissions: list[Emission] = []
     start = 0
-    for turn, result, output in zip(turns, results, outputs, strict=True):
-        if turn.request.sampling.num_logprobs is not None:
-            drawn_at = [start, *(start + 1 + node for node in result.path)]
-            rows += drawn_at[: len(output.token_ids)]
-            token_ids += output.token_ids
-            owners += [output] * len(output.token_ids)
+    for turn, law, result, output in zip(turns, found, results, outputs, strict=True):
+        if turn.request.is_observed:
+            places = [0, *(1 + node for node in result.path)][: len(output.token_ids)]
+            emissions.append(Emission(output, start, places, law, turn.drafter if len(turn.proposal) else ""))
         start += 1 + len(turn.proposal)
-    num_top = [owner.request.sampling.num_logprobs or 0 for owner in owners]
-    for owner, logprob in zip(owners, read_logprobs(logits, rows, token_ids, num_top), strict=True):
-        owner.logprobs.append(logprob)
+    return emissions
 
 
 def _has_child(proposal: Proposal, path: list[int]) -> bool:

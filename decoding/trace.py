@@ -11,8 +11,8 @@ from decoding.request import FinishReason, Origin, SamplingParams
 class SpeculationTrace:
     """One finished answer and what the target said at each of its positions.
 
-    The output does not depend on the draft, so a trace recorded under one draft scores all of them
-    (`learning.md`, section 5: exact full-information replay).
+    The law of the output does not depend on the draft, so a trace recorded under one draft scores all of them: the
+    chance that a draft's chain survives a token is min(1, its own probability of it / the target's).
 
     Attributes:
         token_ids: prompt and answer; n tokens of answer behind ``prompt_length`` of prompt.
@@ -24,8 +24,9 @@ class SpeculationTrace:
         top_ids, top_probs: the most probable tokens of the target's own law at each position, int32 and float16
             [n, m], most probable first; what they lack to 1 is the tail.
         sampling: as the request had it.
-        topic: as routed; None where nobody was asked.
-        draft: name and version of who proposed last, such as ``sql@v3``; None: nobody.
+        topic: as routed; None where nobody was asked, or had not answered in time.
+        draft: name and version of the draft model that proposed last, such as ``sql@v3``; ``lookup`` where only
+            prompt lookup proposed; None: nobody did.
         target: fingerprint of the target's weights.
     """
 

@@ -216,7 +216,7 @@ def test_a_plain_greedy_batch_costs_one_argmax(monkeypatch):
             calls.append(len(logits))
             return super().argmax(logits)
 
-    for name in ("laws", "verify_all", "read_logprobs"):
+    for name in ("laws", "verify_all", "add_logprobs", "_emissions"):
         monkeypatch.setattr(decoding.step_loop, name, forbidden)
     request = make_request(PROMPT, SamplingParams(max_tokens=9), drafter="model")
     loop = loop_with(Counting(5, 0), 5)
