@@ -28,6 +28,7 @@ def report(routing: Routing | None, counts: SpeculationCounts, origins: Counter[
         "accepted_per_position": counts.num_accepted_tokens_per_pos,
         "num_accepted_tokens": counts.num_accepted_tokens,
         "num_draft_tokens": counts.num_draft_tokens,
+        "num_copied_tokens": counts.num_copied_tokens,
         "origins": {origin.value: count for origin, count in origins.items()},
     }
 

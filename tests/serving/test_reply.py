@@ -23,7 +23,7 @@ def answers(codec: TextCodec, *texts: str, logprobs: bool = False) -> list[Gener
         token_ids = codec.encode(text)
         for run, start in enumerate(range(0, len(token_ids), 2), start=1):
             part = token_ids[start : start + 2]
-            counts = SpeculationCounts(run, run, 4 * run, 0, 2 * run, [run, run][: len(part)], start + len(part))
+            counts = SpeculationCounts(run, run, 4 * run, run, 2 * run, [run, run][: len(part)], start + len(part))
             said = [TokenLogprob(-0.5, ((part[0], -0.5), (7, -1.5)))] * len(part) if logprobs else []
             reason = "length" if start + 2 >= len(token_ids) else None
             ticket.inbox.put_nowait(Output("r", part, [Origin.DRAFT] * len(part), reason, counts, said))
@@ -75,8 +75,9 @@ class TestChoices:
         """Each answer has its own report too; one answer alone has just the one."""
         document = body("chat", answers(codec, "one the", "in"), shows_tokens=True)
         parts = [choice["polydraft"] for choice in document["choices"]]
-        for name in ("num_target_runs", "num_accepted_tokens", "num_draft_tokens"):
+        for name in ("num_target_runs", "num_accepted_tokens", "num_draft_tokens", "num_copied_tokens"):
             assert document["polydraft"][name] == sum(part[name] for part in parts)
+        assert document["polydraft"]["num_copied_tokens"] > 0
         assert document["polydraft"]["draft"] == "sql@v1"
         assert document["polydraft"]["draft_acceptance_rate"] == 0.5
         assert all(part["tokens"] for part in parts)
