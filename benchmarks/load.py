@@ -16,7 +16,7 @@ from rich.progress import Progress
 from benchmarks.pictures import draw_load
 from benchmarks.prompts import WARM_UP, Prompt, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
-from benchmarks.tally import add_counts, counted
+from benchmarks.tally import counted
 from configs.errors import ConfigError, ServerError
 from decoding.request import Origin, SpeculationCounts
 from serving.client import running_server
@@ -47,13 +47,6 @@ class Round:
     @property
     def tokens(self) -> int:
         return sum(stream.tokens for stream in self.streams)
-
-    def merged_counts(self) -> SpeculationCounts:
-        """Counts of all streams together."""
-        total = SpeculationCounts()
-        for stream in self.streams:
-            add_counts(total, stream.counts)
-        return total
 
 
 Rounds = dict[tuple[int, str], list[Round]]  # by clients at once and method
@@ -86,16 +79,13 @@ def _row(rounds: Rounds, concurrency: int, method: str) -> Row:
     alone = rounds[min(clients for clients, _ in rounds), method]
     streams = [stream for each in mine for stream in each.streams]
     gaps = [gap for stream in streams for gap in stream.gaps] or [0.0]
-    counts = SpeculationCounts()
-    for each in mine:
-        add_counts(counts, each.merged_counts())
     pairs = list(zip(plain, mine, strict=True))
     return {
         "topic": "all",
         "method": method,
         "concurrency": concurrency,
         "requests": len(streams),
-        **counted(counts),
+        **counted(SpeculationCounts.total([stream.counts for stream in streams])),
         "tokens": sum(each.tokens for each in mine),
         "tokens_per_second": median(each.tokens / each.seconds for each in mine),
         "tokens_per_second_per_request": median(stream.tokens / stream.total for stream in streams),
@@ -231,6 +221,7 @@ def _counts(tokens: int, figures: Mapping[str, Any]) -> SpeculationCounts:
         num_target_runs=figures["num_target_runs"],
         num_drafts=figures["num_spec_steps"],
         num_draft_tokens=figures["num_draft_tokens"],
+        num_copied_tokens=figures["num_copied_tokens"],
         num_accepted_tokens=figures["num_accepted_tokens"],
         num_accepted_tokens_per_pos=list(per_pos),
         num_generated_tokens=tokens,

@@ -1,6 +1,6 @@
 """Counts of one method, summed over requests; every ratio is taken from them, last."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from benchmarks.results import Row, with_spread
 from decoding.costs import StepCosts
@@ -20,7 +20,7 @@ class Tally:
         """Count one finished request."""
         self.prompts += 1
         self.differing += request.generated != reference
-        add_counts(self.counts, request.counts)
+        self.counts = SpeculationCounts.total([self.counts, request.counts])
 
     def row(self) -> Row:
         """The keys that every bench shares."""
@@ -30,17 +30,6 @@ class Tally:
             **(with_spread("speedup", self.speedups) if self.speedups else {"speedup": None}),
             "identical": self.differing == 0,
         }
-
-
-def add_counts(total: SpeculationCounts, counts: SpeculationCounts) -> None:
-    """Add ``counts`` to ``total``, field by field, lists place by place."""
-    for each in fields(SpeculationCounts):
-        present, more = getattr(total, each.name), getattr(counts, each.name)
-        if isinstance(present, list):
-            present.extend([0] * (len(more) - len(present)))
-            present[:] = [a + b for a, b in zip(present, [*more, *[0] * (len(present) - len(more))], strict=True)]
-        else:
-            setattr(total, each.name, present + more)
 
 
 def counted(counts: SpeculationCounts) -> Row:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.prompts import OUT_OF_SCOPE, OWN, in_blocks, load_prompts
-from benchmarks.tally import Tally, add_counts, predicted_speedup
+from benchmarks.tally import Tally, predicted_speedup
 from benchmarks.topics import METHODS, run_topics
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
@@ -71,9 +71,7 @@ def test_counts_add_up_place_by_place():
     one = SpeculationCounts(num_drafts=1, num_accepted_tokens_per_pos=[1])
     two = SpeculationCounts(num_drafts=2, num_accepted_tokens_per_pos=[2, 1])
     for first, second in ((one, two), (two, one)):
-        total = SpeculationCounts()
-        add_counts(total, first)
-        add_counts(total, second)
+        total = SpeculationCounts.total([first, second])
         assert (total.num_drafts, total.num_accepted_tokens_per_pos) == (3, [3, 1])
 
 
