@@ -6,17 +6,12 @@ import torch
 from torch import Tensor
 
 from decoding.processors import Block, process
-from decoding.sampling import probabilities
+from decoding.sampling import argmax, probabilities
 
 Law = list[int] | Tensor
 
 
-def _argmax(logits: Tensor) -> list[int]:
-    best: list[int] = logits.argmax(dim=-1).tolist()
-    return best
-
-
-def laws(logits: Tensor, blocks: Sequence[Block], argmax: Callable[[Tensor], list[int]] = _argmax) -> list[Law]:
+def laws(logits: Tensor, blocks: Sequence[Block], argmax: Callable[[Tensor], list[int]] = argmax) -> list[Law]:
     """The law of every row of every block, after all that its request's sampling asks for.
 
     One argmax serves all greedy requests and one softmax all sampled ones.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from decoding.cache import KVCache
 from decoding.config import ModelConfig
+from decoding.sampling import argmax
 from decoding.span import Span
 from decoding.span_check import check_draft_room
 
@@ -58,8 +59,7 @@ class PlainGreedy:
 
     def argmax(self, logits: Tensor) -> list[int]:
         """See `LanguageModel.argmax`."""
-        best: list[int] = logits.argmax(dim=-1).tolist()
-        return best
+        return argmax(logits)
 
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """See `LanguageModel.draft`."""

@@ -15,6 +15,12 @@ from decoding.request import SamplingParams
 _NUCLEUS = 64  # most probable tokens that hold nearly every nucleus; a wider one costs a sort of the vocabulary
 
 
+def argmax(logits: Tensor) -> list[int]:
+    """The most probable token of each row of ``logits`` [rows, vocab_size]; the first of equals."""
+    best: list[int] = logits.argmax(dim=-1).tolist()
+    return best
+
+
 def probabilities(logits: Tensor, params: SamplingParams | Sequence[SamplingParams]) -> Tensor:
     """Distributions after temperature, min-p, top-k and top-p.
 
