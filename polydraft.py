@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from commands import bench, registry
+from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
     EXIT_ERROR,
@@ -40,6 +41,7 @@ for name, group in {
     "help": help_app,
 }.items():
     app.add_typer(group, name=name)
+app.command()(experiment)
 
 
 @app.callback()

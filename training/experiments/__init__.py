@@ -1,0 +1,1 @@
+"""Experiments on learning: what specialising, capacity, data and losses are worth, in counts."""

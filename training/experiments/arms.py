@@ -1,0 +1,93 @@
+"""Arms of an experiment: a draft, what it learns from, and where it starts; trained once and kept."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM
+
+from training.experiments.material import Material
+from training.experiments.shapes import Shape
+from training.starter.answers import Answers
+from training.starter.distil import DistilConfig, distil
+from training.starter.export import save_float16
+from training.starter.pretrain import PretrainConfig, pretrain
+
+logger = logging.getLogger(__name__)
+
+POOLED_RATE, TOPIC_RATE = 1.5e-3, 7e-4  # of learning; the starter's recipe
+_BASE_BATCH = 2048  # tokens
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One draft to be trained.
+
+    Attributes:
+        topics: whose answers it learns from, with the number of texts of each; None is all of them.
+        epochs: passes over them; 0 leaves the draft as it started.
+        start: the arm whose weights it goes on from; None is the base, a draft that has only read the corpus.
+        from_scratch: start from random weights instead.
+    """
+
+    shape: Shape
+    topics: tuple[tuple[str, int | None], ...]
+    epochs: float
+    learning_rate: float
+    seed: int
+    start: "Arm | None" = None
+    from_scratch: bool = False
+
+
+def train(arm: Arm, material: Material) -> Path:
+    """Train ``arm``, or find it trained; returns a Hugging Face folder."""
+    place = material.work / "arms" / arm_digest(arm, material)
+    folder = place / "draft"
+    if (place / "done.json").is_file():
+        return folder
+    draft = _beginning(arm, material)
+    if arm.epochs:
+        parts = [first(material.answers[topic], count) for topic, count in arm.topics]
+        plan = DistilConfig(epochs=arm.epochs, learning_rate=arm.learning_rate, seed=arm.seed)
+        distil(draft, parts, place / "training", plan, material.fingerprint)
+    save_float16(draft, material.tokenizer, folder)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "done.json").write_text(json.dumps({"arm": repr(arm)}))
+    logger.info("trained %s on %s, seed %d", arm.shape.name, ", ".join(topic for topic, _ in arm.topics), arm.seed)
+    return folder
+
+
+def arm_digest(arm: Arm, material: Material) -> str:
+    """Names what ``arm`` becomes: everything that its weights depend on."""
+    budget = material.budget
+    data = budget.answers, budget.answer_tokens, budget.max_length, budget.base_epochs
+    return hashlib.sha256(f"{arm!r} {material.fingerprint} {data!r}".encode()).hexdigest()[:16]
+
+
+def first(answers: Answers, count: int | None) -> Answers:
+    """The first ``count`` texts."""
+    if count is None or count >= len(answers):
+        return answers
+    end = int(answers.starts[count])
+    return Answers(
+        token_ids=answers.token_ids[:end],
+        starts=answers.starts[: count + 1],
+        answer_starts=answers.answer_starts[:count],
+        top_ids=answers.top_ids[:end],
+        top_probs=answers.top_probs[:end],
+    )
+
+
+def _beginning(arm: Arm, material: Material) -> LlamaForCausalLM:
+    if arm.start is not None:
+        # In float16, as it ships: a topic's draft goes on from the general draft that is served.
+        return LlamaForCausalLM.from_pretrained(train(arm.start, material), dtype=torch.float32)
+    config = arm.shape.config(material.target)
+    if arm.from_scratch:
+        torch.manual_seed(arm.seed)
+        return LlamaForCausalLM(config)
+    plan = PretrainConfig(epochs=material.budget.base_epochs, tokens_per_batch=_BASE_BATCH)
+    return pretrain(config, material.corpus, {}, material.work / "base" / arm.shape.name, plan)

@@ -1,0 +1,41 @@
+"""How much an experiment may spend: chosen so that all of them together fit into an afternoon on two cores."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Amounts of data and training.
+
+    Attributes:
+        answers: the target's answers to train on, a topic.
+        answer_tokens: of one answer, at most.
+        held_out: recorded answers to score by, a topic and temperature.
+        max_length: of a text in tokens; prompts fill half of it at most.
+        base_epochs: passes of a new draft over the written corpus before it meets the target.
+        pooled_epochs: then over all topics' answers.
+        topic_epochs: then over those of one topic, or of all for the control.
+        seeds: repetitions, with data orders and new weights of their own.
+    """
+
+    answers: int = 1200
+    answer_tokens: int = 160
+    held_out: int = 120
+    max_length: int = 768
+    base_epochs: float = 0.2
+    pooled_epochs: float = 2.0
+    topic_epochs: float = 2.5
+    seeds: tuple[int, ...] = (1, 2, 3)
+
+
+FULL = Budget()
+QUICK = Budget(
+    answers=24,
+    answer_tokens=32,
+    held_out=8,
+    max_length=192,
+    base_epochs=0.001,
+    pooled_epochs=1.0,
+    topic_epochs=1.0,
+    seeds=(1, 2),
+)

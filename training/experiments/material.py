@@ -1,0 +1,136 @@
+"""What every experiment works on: the target's answers to train on, and recorded answers to score drafts by."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from decoding.checkpoint import fingerprint
+from decoding.load import load_model
+from decoding.model import LanguageModel
+from decoding.randomness import SeededRandomness
+from decoding.request import FinishReason, Origin, Request, SamplingParams
+from decoding.span import Span
+from decoding.step_loop import StepLoop
+from decoding.trace import SpeculationTrace
+from training.experiments.budget import Budget
+from training.starter.answers import Answers, choose_prompts, write_answers
+from training.starter.batches import Sample, encode
+from training.starter.corpus import TOPICS, read_split, read_topic
+
+logger = logging.getLogger(__name__)
+
+TEMPERATURES = (0.0, 1.0)
+_SLOTS = 16
+_TOP = 8  # of the target's law, kept for the record; scoring needs the emitted token's probability only
+
+Traces = Mapping[str, Sequence[SpeculationTrace]]  # by topic
+
+
+@dataclass(frozen=True)
+class Material:
+    """Data of one target, made once and kept in a work folder.
+
+    Args:
+        data: folder of JSON lines by topic, with splits.
+        target: folder of the target that answers.
+        work: everything made is kept here and found again.
+    """
+
+    data: Path
+    target: Path
+    work: Path
+    budget: Budget
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the target."""
+        return fingerprint(self.target)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.target)
+        return tokenizer
+
+    @cached_property
+    def corpus(self) -> list[Sample]:
+        """The written responses of the training split: what a draft reads before it meets the target."""
+        return encode(self.tokenizer, read_split(self.data, "train"), self.budget.max_length)
+
+    @cached_property
+    def answers(self) -> dict[str, Answers]:
+        """The target's answers to training prompts, by topic."""
+        return {topic: self._answers(topic) for topic in TOPICS}
+
+    @cached_property
+    def held_out(self) -> dict[float, Traces]:
+        """Answers to validation prompts, by the temperature that they were drawn at and by topic."""
+        model = load_model(self.target, _SLOTS, self.budget.max_length + self.budget.answer_tokens)
+        return {t: {topic: self._record(model, topic, t) for topic in TOPICS} for t in TEMPERATURES}
+
+    def _answers(self, topic: str) -> Answers:
+        prompts = self._prompts(topic, "train", self.budget.answers)
+        folder = self.work / "answers" / topic
+        answers = write_answers(folder, prompts, self._end, self.budget.answer_tokens, seed=1, target=self.target)
+        logger.info("answers: %s, %d texts, %d tokens", topic, len(answers), len(answers.token_ids))
+        return answers
+
+    def _record(self, model: LanguageModel, topic: str, temperature: float) -> list[SpeculationTrace]:
+        requests = [
+            Request(
+                request_id=str(number),
+                prompt_token_ids=prompt,
+                sampling=SamplingParams(
+                    temperature=temperature,
+                    max_tokens=self.budget.answer_tokens,
+                    stop_token_ids=frozenset({self._end}),
+                ),
+                randomness=SeededRandomness(7_000_003 + number),
+            )
+            for number, prompt in enumerate(self._prompts(topic, "validation", self.budget.held_out))
+        ]
+        StepLoop(model, {}).run(requests)
+        return [record(model, request, topic, self.fingerprint) for request in requests]
+
+    def _prompts(self, topic: str, split: str, count: int) -> list[list[int]]:
+        texts = [f"<|user|>{example.prompt}<|assistant|>" for example in read_topic(self.data, topic, split)]
+        prompts: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return choose_prompts(prompts, count, self.budget.max_length // 2, seed=1)
+
+    @property
+    def _end(self) -> int:
+        end = self.tokenizer.eos_token_id
+        assert isinstance(end, int)
+        return end
+
+
+def record(model: LanguageModel, request: Request, topic: str, target: str) -> SpeculationTrace:
+    """The trace of a request that was decoded plainly, from one forward of the target over its text."""
+    slot = model.cache.allocate()
+    first = len(request.prompt_token_ids) - 1
+    logits = model.forward([Span(slot, request.token_ids[:-1], logits_from=first)])
+    model.cache.release(slot)
+    law = logits.softmax(dim=-1)
+    emitted = torch.tensor(request.generated)[:, None]
+    probs = law.gather(-1, emitted)[:, 0]
+    top = law.topk(min(_TOP, law.size(-1)), dim=-1)
+    ended = request.generated[-1] in request.sampling.stop_token_ids
+    return SpeculationTrace(
+        token_ids=list(request.token_ids),
+        prompt_length=len(request.prompt_token_ids),
+        origins=[Origin.PLAIN] * len(request.generated),
+        run_lengths=[1] * len(request.generated),
+        probs=probs,
+        drawn_probs=torch.ones_like(probs) if request.sampling.is_greedy else probs,
+        top_ids=top.indices.to(torch.int32),
+        top_probs=top.values.to(torch.float16),
+        sampling=request.sampling,
+        finish_reason=FinishReason.STOP if ended else FinishReason.LENGTH,
+        topic=topic,
+        draft=None,
+        target=target,
+    )
