@@ -26,14 +26,6 @@ class GrowingTree:
         self._laws: list[Tensor] = []  # a level
         self._draws: list[tuple[int, int]] = []
 
-    def path(self, node: int) -> list[int]:
-        """Tokens from the root to ``node``; -1 has none."""
-        tokens: list[int] = []
-        while node >= 0:
-            tokens.append(self.token_ids[node])
-            node = self.parents[node]
-        return tokens[::-1]
-
     def add_level(self, tokens: Sequence[Sequence[int]], laws: Tensor | None = None) -> None:
         """Give each frontier node its row of ``tokens`` as children, in order; a repeated token is one child.
 

@@ -145,11 +145,11 @@ def test_a_merged_drafter_counts_and_waits_for_all_its_drafts():
     assert len(merged.propose([request], [2])[0]) == 12
 
 
-def test_the_path_to_a_node_is_read_from_the_root():
-    """Positions and penalties depend on depth, not on the order of nodes."""
+def test_a_level_hangs_below_the_one_before():
+    """Each row of tokens below its own node; a token that stands there twice is one child of two paths."""
     tree = GrowingTree()
     tree.add_level([[3, 1, 3]])
     tree.add_level([[0], [2, 2]])
     assert (tree.token_ids, tree.parents) == ([3, 1, 0, 2], [-1, -1, 0, 1])
     assert tree.num_paths == [1, 2]
-    assert [tree.path(node) for node in (-1, 2, 3)] == [[], [3, 0], [1, 2]]
+    assert tree.frontier == [2, 3]
