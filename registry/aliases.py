@@ -4,6 +4,7 @@ MLflow lets the last writer win. On one machine a lock file makes read and write
 machines the time between the two is a few milliseconds, not none.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from registry.location import Location
 from registry.names import CHAMPION, short_name
 
 PREVIOUS = "previous_champion"  # tag of a version: the version that it replaced
+SINCE = "champion_since"  # tag of a version: when it became champion, in UTC
+
+
+class AliasMoved(RegistryError):
+    """Somebody else moved the alias since it was looked at."""
 
 
 def lock_file(location: Location, model: str) -> Path:
@@ -26,23 +32,48 @@ def current(client: Any, model: str, alias: str) -> int | None:
 
 
 def point(client: Any, model: str, alias: str, version: int) -> None:
-    """Move ``alias``; the caller holds the lock."""
+    """Move ``alias``; the caller holds the lock.
+
+    The tags of a champion are written first: killed in between, they lie at a version that is none yet.
+    """
     if alias == CHAMPION:
         before = current(client, model, alias)
         if before is not None and before != version:
             client.set_model_version_tag(model, str(version), PREVIOUS, str(before))
+        if before != version:
+            client.set_model_version_tag(model, str(version), SINCE, _now())
     client.set_registered_model_alias(model, alias, str(version))
+
+
+def expect(client: Any, model: str, alias: str, version: int | None) -> None:
+    """Return if ``alias`` points to ``version`` (None: to nothing); the caller holds the lock.
+
+    Raises:
+        AliasMoved: it points elsewhere.
+    """
+    now = current(client, model, alias)
+    if now != version:
+        raise AliasMoved(
+            f"{alias} of {model} points to {shown(now)} now, not to {shown(version)}",
+            do=f"look again with polydraft registry show {short_name(model)}, then decide again",
+        )
 
 
 def move_back(client: Any, model: str, champion: int, previous: int) -> None:
     """Point ``champion`` from one version to the one before it; the caller holds the lock."""
-    now = current(client, model, CHAMPION)
-    if now != champion:
-        raise RegistryError(
-            f"champion of {model} points to {shown(now)} now, not to {shown(champion)}",
-            do=f"look again, then: polydraft registry rollback {short_name(model)}",
-        )
+    expect(client, model, CHAMPION, champion)
+    client.set_model_version_tag(model, str(previous), SINCE, _now())
     client.set_registered_model_alias(model, CHAMPION, str(previous))
+
+
+def drop(client: Any, model: str, alias: str, version: int) -> None:
+    """Remove ``alias`` if it points to ``version``; the caller holds the lock."""
+    if current(client, model, alias) == version:
+        client.delete_registered_model_alias(model, alias)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def shown(version: int | None) -> str:

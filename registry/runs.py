@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from registry.connection import answering
 from registry.location import Location
+from registry.ownership import OWNER, Ownership
 from registry.provenance import SystemMetrics, source_tags
 
 NOTE = "mlflow.note.content"  # MLflow shows this tag as the description of a run
@@ -32,11 +33,12 @@ class Figure(Protocol):
 class Run:
     """An MLflow run being written; as a context manager it ends as finished, failed or killed."""
 
-    def __init__(self, client: Any, location: Location, experiment: str, run_id: str):
+    def __init__(self, client: Any, location: Location, experiment: str, run_id: str, owner: Ownership):
         self.client = client
         self.location = location
         self.experiment = experiment
         self.run_id = run_id
+        self.owner = owner
         self.system = SystemMetrics()
 
     @classmethod
@@ -44,9 +46,19 @@ class Run:
         cls, client: Any, location: Location, experiment: str, name: str, tags: dict[str, str], description: str
     ) -> Self:
         """Make the run in the experiment with id ``experiment``; prefer `Registry.start_run`."""
-        facts = source_tags() | tags | ({NOTE: description} if description else {})
+        owner = Ownership(location)
+        facts = source_tags() | tags | {OWNER: owner.token} | ({NOTE: description} if description else {})
         run = client.create_run(experiment, tags=facts, run_name=name)
-        return cls(client, location, experiment, run.info.run_id)
+        return cls(client, location, experiment, run.info.run_id, owner)
+
+    @classmethod
+    def resume(cls, client: Any, location: Location, run_id: str) -> Self:
+        """Go on with a run whose process ended; prefer `Registry.resume_run`."""
+        seen = client.get_run(run_id)
+        owner = Ownership(location, seen.data.tags.get(OWNER, ""))
+        client.set_tag(run_id, OWNER, owner.token)
+        client.update_run(run_id, status="RUNNING")
+        return cls(client, location, seen.info.experiment_id, run_id, owner)
 
     def log(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log figures, all of them in one request.
@@ -161,6 +173,7 @@ class Run:
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         with answering(self.location):
             self.client.set_terminated(self.run_id, status)
+        self.owner.release()
 
 
 def flat(params: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

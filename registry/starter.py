@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from configs.errors import RegistryError
 from registry import leftovers
 from registry.content import content_digest
+from registry.describe import draft_description, router_description, version_description
 from registry.experiments import experiment_name
 from registry.figures import metrics_of
 from registry.locks import exclusive
@@ -27,6 +28,7 @@ from registry.names import CHALLENGER, CHAMPION, model_of, router_model
 from registry.store import Registry
 from registry.version import ModelSummary, Version
 
+CARD = "MODEL_CARD.md"
 MARK = "starter"  # tag: the digest of the starter that a model or version was imported from
 
 
@@ -72,7 +74,7 @@ def import_starter(registry: Registry, folder: Path, name: str = "starter") -> b
     if not _missing(registry, parts, digest, name):
         return False
     with exclusive(registry.location.state / "locks" / "starter.lock"):
-        leftovers.clear(registry, [_experiment(part, name) for part in parts])
+        leftovers.collect(registry.client, registry.location)
         todo = _missing(registry, parts, digest, name)  # again: another process may have imported meanwhile
         known = {summary.model: summary for summary in registry.list_models(f"{name}-")} if todo else {}
         for part in todo:
@@ -118,29 +120,40 @@ def _missing(registry: Registry, parts: list[Part], digest: str, name: str) -> l
 
 def _import(registry: Registry, part: Part, summary: ModelSummary | None, digest: str, name: str) -> None:
     versions = summary.versions if summary is not None else ()
+    champion = summary.champion if summary is not None else None
+    alias = CHALLENGER if _stays(champion, part) else CHAMPION
     version = next((old for old in versions if old.tags.get("content") == part.content and MARK in old.tags), None)
     if version is None:
-        version = _register(registry, part, digest, name)
+        version = _register(registry, part, {**part.tags, **_verdict(alias), MARK: digest}, name)
     else:
         registry.set_tags(version, {**part.tags, MARK: digest})
-    champion = summary.champion if summary is not None else None
     if champion is None or champion.version != version.version:
-        alias = CHALLENGER if _stays(champion, part) else CHAMPION
         current = None if summary is None else summary.aliases.get(alias)
         registry.set_alias(part.model, alias, version.version, expected_current=current)
     registry.set_model_facts(part.model, {MARK: digest}, _description(part, name))
 
 
-def _register(registry: Registry, part: Part, digest: str, name: str) -> Version:
+def _register(registry: Registry, part: Part, tags: dict[str, str], name: str) -> Version:
+    alphas = [
+        f"{part.tags[tag]} at temperature {at}" for tag, at in (("alpha", 0), ("alpha_t1", 1)) if tag in part.tags
+    ]
+    outcome = "As shipped with polydraft" + (f": alpha {', '.join(alphas)}" if alphas else "")
+    made_for = f"for the target {part.tags['target'][:8]}" if "target" in part.tags else ""
     return registry.register(
         part.model,
         part.folder,
-        {**part.tags, MARK: digest, "job": leftovers.JOB},
+        {**tags, "job": "starter import"},
         metrics_of(part.tags),
         run_name=f"{part.short} from the starter",
         experiment=_experiment(part, name),
-        description="As shipped with polydraft.",
+        description=version_description(outcome, made_for),
     )
+
+
+def _verdict(alias: str) -> dict[str, str]:
+    if alias == CHAMPION:
+        return {"verdict": "promoted", "verdict_reason": "shipped with polydraft"}
+    return {"verdict": "refused", "verdict_reason": "the champion was learned here, for the same target"}
 
 
 def _stays(champion: Version | None, part: Part) -> bool:
@@ -155,8 +168,15 @@ def _experiment(part: Part, name: str) -> str:
 
 def _description(part: Part, name: str) -> str:
     if part.model == router_model(name):
-        return f"Chooses a draft of {name} for a query. Made by `polydraft router retrain`; data only, no pickles."
-    return (
-        f"Drafts tokens for {part.short} text, to be checked by the target of {name}. An ordinary checkpoint: "
-        "`transformers.AutoModelForCausalLM.from_pretrained(FOLDER)`. Data and licences: MODEL_CARD.md of the starter."
-    )
+        return router_description(name, _licence(part, ""))
+    return draft_description(name, part.short, _licence(part, part.short))
+
+
+def _licence(part: Part, topic: str) -> str:
+    """The data behind a part, from the table of the starter's model card: lines of topic, source and licence."""
+    card = next((place / CARD for place in part.folder.parents if (place / CARD).is_file()), None)
+    lines = [] if card is None else [line.strip("| ").split(" | ") for line in card.read_text("utf-8").splitlines()]
+    sources = [f"{cells[1]}: {cells[2]}" for cells in lines if len(cells) == 3 and cells[0] == topic]
+    if not sources:
+        return f"Data and licences: {CARD} of the starter."
+    return f"Weights: Apache-2.0. Data, beside what the general draft learned from ({CARD}): {'; '.join(sources)}."

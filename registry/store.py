@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from configs.errors import RegistryError
-from registry import aliases
+from registry import aliases, leftovers
 from registry.connection import answering, check_there, connect, make_current
 from registry.content import content_digest
 from registry.experiments import experiment_id
@@ -18,6 +18,8 @@ from registry.location import Location, locate
 from registry.locks import exclusive
 from registry.lookup import model_summaries, registered_models, version_entity, version_from
 from registry.names import CHAMPION, Reference
+from registry.ownership import REGISTRATION
+from registry.records import RunRecord, run_record
 from registry.runs import Run
 from registry.section import RegistrySection
 from registry.version import ModelSummary, Version
@@ -50,6 +52,16 @@ class Registry:
             experiment_key = experiment_id(self.client, experiment, self.location.artifact_root)
             return Run.start(self.client, self.location, experiment_key, name, dict(tags or {}), description)
 
+    def resume_run(self, run_id: str) -> Run:
+        """Go on with the run of a job that was killed: later figures join the curves of before.
+
+        Raises:
+            RegistryError: there is no such run, or another process is writing it.
+        """
+        check_there(self.location)
+        with answering(self.location):
+            return Run.resume(self.client, self.location, run_id)
+
     def register(
         self,
         model: str,
@@ -78,8 +90,10 @@ class Registry:
         facts = {**tags, "content": content_digest(folder)}
         if parent_version is not None:
             facts["parent_version"] = str(parent_version)
+        leftovers.collect(self.client, self.location)
         if run is None:
-            with self.start_run(experiment or model, run_name or model, facts, description) as own:
+            own_tags = {**facts, REGISTRATION: "yes"}
+            with self.start_run(experiment or model, run_name or model, own_tags, description) as own:
                 return self._register(own, model, folder, facts, metrics, alias, description)
         return self._register(run, model, folder, facts, metrics, alias, description)
 
@@ -147,17 +161,12 @@ class Registry:
         A champion remembers the one before it, for `rollback`.
 
         Raises:
-            RegistryError: somebody else moved it meanwhile, or there is no such version.
+            AliasMoved: somebody else moved it meanwhile.
+            RegistryError: there is no such version.
         """
         target = self.get(Reference(model, None, version))
         with exclusive(aliases.lock_file(self.location, model)), answering(self.location):
-            current = aliases.current(self.client, model, alias)
-            if current != expected_current:
-                raise RegistryError(
-                    f"{alias} of {model} points to {aliases.shown(current)} now, "
-                    f"not to {aliases.shown(expected_current)}",
-                    do="look again with: polydraft registry list",
-                )
+            aliases.expect(self.client, model, alias, expected_current)
             aliases.point(self.client, model, alias, version)
         return self.get(Reference(model, None, target.version))
 
@@ -171,9 +180,31 @@ class Registry:
         previous = champion.tags.get(aliases.PREVIOUS)
         if previous is None:
             raise RegistryError(f"{champion.label} is the first champion of {model}: there is nothing to go back to")
+        self.get(Reference(model, None, int(previous)))  # there, with its files
         with exclusive(aliases.lock_file(self.location, model)), answering(self.location):
             aliases.move_back(self.client, model, champion.version, int(previous))
         return self.get(Reference(model, None, int(previous)))
+
+    def drop_alias(self, model: str, alias: str, version: int) -> None:
+        """Remove ``alias`` if it points to ``version``."""
+        with exclusive(aliases.lock_file(self.location, model)), answering(self.location):
+            aliases.drop(self.client, model, alias, version)
+
+    def run_of(self, version: Version) -> RunRecord | None:
+        """What MLflow keeps of the run that made ``version``; None where it is gone."""
+        return None if version.run_id is None else self.run_record(version.run_id)
+
+    def run_record(self, run_id: str) -> RunRecord | None:
+        """What MLflow keeps of a run; None where it is gone."""
+        with answering(self.location):
+            return run_record(self.client, run_id)
+
+    def set_run_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add or replace tags of a run that has ended; nothing happens if it is gone."""
+        if self.run_record(run_id) is not None:
+            with answering(self.location):
+                for key, value in tags.items():
+                    self.client.set_tag(run_id, key, value)
 
     def set_model_facts(self, model: str, tags: Mapping[str, str], description: str = "") -> None:
         """Add or replace tags and description of a model as a whole."""

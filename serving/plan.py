@@ -75,6 +75,17 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
     )
 
 
+def check_version(deployment: Deployment, draft: Resolved) -> None:
+    """Return if ``draft`` may propose for the deployment's target.
+
+    Raises:
+        IncompatibleDraft: it was made for another tokenizer, target or vocabulary; the first difference is named.
+    """
+    target = deployment.target
+    folder = Resolver(deployment).resolve(target.model, "target", target.revision).folder
+    _check(draft, folder, _fingerprint(folder) if "target" in draft.tags else None)
+
+
 def _drafts(deployment: Deployment, resolver: Resolver, target: Path) -> dict[str, DraftSpec]:
     drafts = deployment.drafts
     sources = {**({GENERAL: drafts.general} if drafts.general else {}), **drafts.topics}
