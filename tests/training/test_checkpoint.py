@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import training.checkpoint
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, load_others, save_checkpoint
 from training.joint_optimizer import JointOptimizer
 
 
@@ -73,3 +73,20 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path, monkeypatch, af
     assert load_checkpoint(folder, *make(2)) == {"step": 1}
     save_checkpoint(folder, *make(1), {"step": 2})
     assert load_checkpoint(folder, *make(2)) == {"step": 2}
+
+
+def test_a_second_kill_while_saving_still_leaves_a_whole_checkpoint(tmp_path, monkeypatch):
+    """With only the old one left from a first kill, a kill of the next saving does not take that one away."""
+    folder = tmp_path / "checkpoint"
+    save_checkpoint(folder, *make(), {"step": 1}, {"ema": {"a": torch.ones(2)}})
+    folder.rename(folder.with_suffix(".old"))
+
+    def stop(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(folder), "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(folder, *make(1), {"step": 2})
+    monkeypatch.undo()
+    assert load_checkpoint(folder, *make(2)) == {"step": 1}
+    assert torch.equal(load_others(folder)["ema"]["a"], torch.ones(2))

@@ -16,6 +16,7 @@ from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.span import Span
 from decoding.step_loop import StepLoop
+from training.distillation.examples import Examples
 
 TOP = 32
 _SLOTS = 16
@@ -46,6 +47,18 @@ class Answers:
         place = torch.arange(len(self.token_ids))
         text = torch.searchsorted(self.starts, place, right=True) - 1
         return place >= self.answer_starts[text]
+
+    def examples(self) -> Examples:
+        """The answers as examples: every answer token with its law, which stands one position before it."""
+        places = self.answer_mask().nonzero()[:, 0]
+        return Examples(
+            token_ids=self.token_ids,
+            starts=self.starts,
+            places=places,
+            weights=torch.ones(len(places)),
+            top_ids=self.top_ids[places - 1],
+            top_probs=self.top_probs[places - 1],
+        )
 
 
 def write_answers(

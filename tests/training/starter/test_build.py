@@ -75,7 +75,7 @@ def test_the_recipe_ships_a_target_its_drafts_and_a_card(tmp_path, no_router, mo
         raise AssertionError("a finished stage ran again")
 
     monkeypatch.setattr("training.starter.pretrain._train_step", fail)
-    monkeypatch.setattr("training.starter.distil._train_step", fail)
+    monkeypatch.setattr("training.distillation.trainer._Job._step", fail)
     monkeypatch.setattr("training.starter.answers.StepLoop.run", fail)
     assert recipe.build(data, tmp_path / "work", epochs=1, quick=True) == ship
     assert {file: file.read_bytes() for file in ship.rglob("*.safetensors")} == before
