@@ -27,7 +27,7 @@ from training.replay.acceptance import Acceptance
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Batch:
     """Answers side by side, padded behind their ends.
 
     Attributes:
@@ -41,7 +41,7 @@ class _Batch:
     inside: Tensor
 
     @classmethod
-    def of(cls, acceptances: Sequence[Acceptance]) -> "_Batch":
+    def of(cls, acceptances: Sequence[Acceptance]) -> "Batch":
         longest = max((each.num_tokens for each in acceptances), default=0)
         values = torch.zeros(len(acceptances), longest, dtype=torch.float64)
         room, inside = torch.zeros_like(values, dtype=torch.long), torch.zeros_like(values)
@@ -70,14 +70,14 @@ def expected_runs(acceptances: Sequence[Acceptance], longest: int) -> Tensor:
 
     Counts what `decoding.request.SpeculationCounts.num_target_runs` counts: forwards that emit tokens.
     """
-    batch = _Batch.of(acceptances)
-    return _expected(batch, _up_to(longest), batch.inside[..., None].expand(-1, -1, longest))
+    batch = Batch.of(acceptances)
+    return expected(batch, _up_to(longest), batch.inside[..., None].expand(-1, -1, longest))
 
 
 def expected_drafted(acceptances: Sequence[Acceptance], longest: int) -> Tensor:
     """Expected proposed tokens, float64 [answers, longest]; near ``max_tokens`` clipped as live proposals are."""
-    batch, lengths = _Batch.of(acceptances), _up_to(longest)
-    return _expected(batch, lengths, batch.lengths(lengths) * batch.inside[..., None])
+    batch, lengths = Batch.of(acceptances), _up_to(longest)
+    return expected(batch, lengths, batch.lengths(lengths) * batch.inside[..., None])
 
 
 def expected_costs(acceptances: Sequence[Acceptance], longest: int, costs: StepCosts) -> Tensor:
@@ -87,10 +87,10 @@ def expected_costs(acceptances: Sequence[Acceptance], longest: int, costs: StepC
     but for the prompt's own run (charged as a run over one row: reading the prompt costs the same under any draft)
     and for proposals clipped near ``max_tokens``.
     """
-    batch, lengths = _Batch.of(acceptances), _up_to(longest)
+    batch, lengths = Batch.of(acceptances), _up_to(longest)
     price = [costs.target_run(size + 1) + size * costs.draft_step(1) for size in range(longest + 1)]
     worth = torch.tensor(price, dtype=torch.float64)[batch.lengths(lengths)] * batch.inside[..., None]
-    return _expected(batch, lengths, worth)
+    return expected(batch, lengths, worth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ def expected_by_position(acceptances: Sequence[Acceptance], length: int) -> Posi
 
     Proposed tokens behind a stop token are left out: the text does not say what would have become of them.
     """
-    batch = _Batch.of(acceptances)
+    batch = Batch.of(acceptances)
     sizes = batch.lengths(torch.tensor([length]))[..., 0]
     left = batch.inside.flip(1).cumsum(1).flip(1)  # tokens from here to the answer's end
     survival = [batch.survival(depth) for depth in range(length + 1)]
     held = [(sizes > place) & (left > place) for place in range(length)]
     worth = [survival[place] * held[place] for place in range(length)]
     worth += [survival[place + 1] * held[place] for place in range(length)]
-    counts = _expected(batch, torch.full((2 * length,), length), torch.stack(worth, dim=-1)).sum(0)
+    counts = expected(batch, torch.full((2 * length,), length), torch.stack(worth, dim=-1)).sum(0)
     return PositionCounts(counts[:length], counts[length:])
 
 
@@ -142,7 +142,7 @@ def _up_to(longest: int) -> Tensor:
     return torch.arange(1, longest + 1)
 
 
-def _expected(batch: _Batch, lengths: Tensor, worth: Tensor) -> Tensor:
+def expected(batch: Batch, lengths: Tensor, worth: Tensor) -> Tensor:
     """f(0) for every answer and length.
 
     Clipping needs no care here: where the room ends a proposal, so does the answer soon after, and f(n) = f(n + 1).
