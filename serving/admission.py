@@ -74,6 +74,7 @@ class Admission:
             self._sampling(request, min(request.wanted_tokens or self._limits.max_tokens, room)),
             self._draft(request.draft),
             request.num_draft_tokens,
+            may_trace=request.polydraft is None or request.polydraft.trace is not False,
         )
 
     def _sampling(self, request: GenerationRequest, max_tokens: int) -> SamplingParams:

@@ -19,6 +19,7 @@ from registry.section import RegistrySection
 from router.section import RouterSection
 from serving.located_yaml import LocatedYaml, read_yaml
 from serving.section import DecodingSection, ServingSection, TargetSection
+from serving.traces import TracesSection
 
 
 class Deployment(Section):
@@ -32,6 +33,7 @@ class Deployment(Section):
     decoding: DecodingSection = Field(default_factory=DecodingSection)
     router: RouterSection | None = Field(default_factory=RouterSection)
     registry: RegistrySection = Field(default_factory=RegistrySection)
+    traces: TracesSection = Field(default_factory=TracesSection)
     serving: ServingSection = Field(default_factory=ServingSection)
 
     @property

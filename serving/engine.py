@@ -18,6 +18,7 @@ from router.decision import RoutingDecision
 from router.encoder import load_encoder
 from router.process import RouterProcess
 from serving.plan import Plan
+from serving.traces import Tracing
 from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMessage
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,11 @@ class Engine:
         pool: DraftPool,
         router: Router | None = None,
         lengths: int | LengthController = _WITHOUT_DRAFTS,
+        tracing: Tracing | None = None,
     ):
         self._loop, self._pool, self._router, self._lengths = loop, pool, router, lengths
-        self._undecided: set[str] = set()
+        self._tracing = tracing
+        self._undecided: dict[str, Request] = {}
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
         self._routings: dict[str, Routing] = {}  # news for the next message
         self._told: Status | None = None
@@ -68,19 +71,20 @@ class Engine:
             SeededRandomness(job.sampling.seed),
             num_draft_tokens=job.num_draft_tokens,
             may_copy=job.draft == AUTO,
+            is_traced=self._tracing is not None and self._tracing.wants(job),
         )
         self._loop.admit(request)
         if job.draft == NONE or job.num_draft_tokens == 0:
             self._route(job.request_id, None, None, None, "asked")
         elif job.draft != AUTO:
-            topic = job.draft if job.draft not in (GENERAL, LOOKUP) and AND not in job.draft else None
-            self._route(job.request_id, self._pool.select(job.draft), topic, None, "asked")
+            request.topic = job.draft if job.draft not in (GENERAL, LOOKUP) and AND not in job.draft else None
+            self._route(job.request_id, self._pool.select(job.draft), request.topic, None, "asked")
         elif self._router is None:
             self._route(job.request_id, self._pool.select(GENERAL), None, None, "no router")
         elif self._router.error and not self._router.ready:
             self._route(job.request_id, self._pool.select(GENERAL), None, None, "router failed")
         else:
-            self._undecided.add(job.request_id)
+            self._undecided[job.request_id] = request
             self._unasked[job.request_id] = job.query
             if self._router.ready:  # a few steps until it answers
                 first = LOOKUP if LOOKUP in self._pool else None
@@ -110,7 +114,9 @@ class Engine:
         return self._message([], failures) or StepMessage(self._status())
 
     def close(self) -> None:
-        """End the router's process."""
+        """Write the last traces and end the router's process."""
+        if self._tracing is not None:
+            self._tracing.close()
         if self._router is not None:
             self._router.close()
 
@@ -121,8 +127,8 @@ class Engine:
             self._unasked.clear()
         for request_id, decision in self._router.poll() if self._router is not None else ():
             key = str(request_id)
-            if key in self._undecided:
-                self._undecided.discard(key)
+            if (request := self._undecided.pop(key, None)) is not None:
+                request.topic = decision.topic
                 draft = self._pool.select(decision.draft)
                 self._route(key, draft, decision.topic, round(decision.confidence, 4), decision.reason)
 
@@ -137,7 +143,7 @@ class Engine:
         return self._lengths.drafting_pays(min(requests, len(self._loop.target.cache.lengths)), _HOPED_ALPHA)
 
     def _forget(self, request_id: str) -> None:
-        self._undecided.discard(request_id)
+        self._undecided.pop(request_id, None)
         self._unasked.pop(request_id, None)
 
     def _route(
@@ -156,7 +162,8 @@ class Engine:
 
     def _status(self) -> Status:
         load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free)
-        return Status(os.getpid(), load, self._router_state())
+        traces = self._tracing.state if self._tracing is not None else None
+        return Status(os.getpid(), load, self._router_state(), traces)
 
     def _router_state(self) -> str:
         if self._router is None:
@@ -180,8 +187,10 @@ def build_engine(plan: Plan) -> Engine:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
         router = RouterProcess(plan.router, encoder, plan.min_confidence)
     lengths = lengths_for(plan, target, pool)
-    loop = StepLoop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None)
-    return Engine(loop, pool, router, lengths)
+    tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
+    recorder = tracing.recorder if tracing is not None else None
+    loop = StepLoop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
+    return Engine(loop, pool, router, lengths, tracing)
 
 
 def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from configs.errors import ConfigError, IncompatibleDraft
@@ -11,6 +12,7 @@ from drafts.expansion import Expansion
 from drafts.pool import AND, GENERAL, LOOKUP, DraftSpec
 from serving.config import Deployment
 from serving.deployment import STARTER, Resolved, Resolver
+from serving.traces import TracePlan, plan_traces
 
 _MOST_HASHED_BYTES = 1 << 30  # hashing a large target would cost more than knowing that a draft is stale is worth
 
@@ -33,6 +35,7 @@ class Plan:
     embedding: str
     router_max_tokens: int
     min_confidence: float | None
+    traces: TracePlan | None = None  # None traces nothing
 
     @property
     def draft_names(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         embedding=router.embedding if router else "",
         router_max_tokens=router.max_tokens if router else 0,
         min_confidence=router.min_confidence if router else None,
+        traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder)),
     )
 
 

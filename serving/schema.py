@@ -43,9 +43,10 @@ class StreamOptions(_Body):
 
 
 class Extras(_Body):
-    """polydraft's own switches."""
+    """polydraft's own switches. ``trace: false`` keeps a request out of the trace log; nothing puts it in."""
 
     tokens: bool | None = None
+    trace: bool | None = None
 
 
 class LossyChoice(_Body):

@@ -7,6 +7,7 @@ from typing import Any
 
 from decoding.logprobs import TokenLogprob
 from decoding.request import Origin, SamplingParams, SpeculationCounts
+from decoding.trace_log import LogState
 
 AUTO, NONE = "auto", "none"
 
@@ -16,7 +17,10 @@ _ORIGINS = {letter: origin for origin, letter in _LETTERS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A checked request, ready for the worker. ``query`` is the text that the router reads."""
+    """A checked request, ready for the worker.
+
+    ``query`` is the text that the router reads; ``may_trace`` lets a deployment that keeps traces keep this one's.
+    """
 
     request_id: str
     token_ids: list[int]
@@ -24,6 +28,7 @@ class Job:
     sampling: SamplingParams
     draft: str = AUTO  # auto, none, or a draft's name
     num_draft_tokens: int | None = None
+    may_trace: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """State of the worker. ``router`` is off, starting, ready, or what is wrong with it."""
+    """State of the worker.
+
+    ``router`` is off, starting, ready, or what is wrong with it; ``traces`` is None where none are kept.
+    """
 
     pid: int
     load: Load
     router: str
+    traces: LogState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class StepMessage:
     def to_json(self) -> str:
         """Compact JSON: origins as letters, counts as a row."""
         document = {
-            "s": [self.status.pid, *astuple(self.status.load), self.status.router],
+            "s": [self.status.pid, *astuple(self.status.load), self.status.router, *_traces(self.status)],
             "o": [_pack(output) for output in self.outputs],
             "r": {request_id: list(asdict(routing).values()) for request_id, routing in self.routings.items()},
             "f": self.failures,
@@ -89,9 +98,9 @@ class StepMessage:
     def from_json(cls, text: str | bytes) -> "StepMessage":
         """The inverse of `to_json`."""
         document = json.loads(text)
-        pid, running, waiting, free_slots, router = document["s"]
+        pid, running, waiting, free_slots, router, *traces = document["s"]
         return cls(
-            Status(pid, Load(running, waiting, free_slots), router),
+            Status(pid, Load(running, waiting, free_slots), router, LogState(*traces) if traces else None),
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],
@@ -100,6 +109,10 @@ class StepMessage:
 
 _COUNTS = attrgetter(*(each.name for each in fields(SpeculationCounts)))  # astuple copies deeply, at ten times the time
 _Row = list[Any]
+
+
+def _traces(status: Status) -> tuple[Any, ...]:
+    return astuple(status.traces) if status.traces is not None else ()
 
 
 def _pack(output: Output) -> _Row:

@@ -1,0 +1,109 @@
+"""The ``traces`` section of a deployment, and what it comes to: which answers are traced, and where to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from pydantic import Field, model_validator
+
+from configs.errors import ConfigError
+from configs.section import Section
+from decoding.trace_log import LogLimits, LogState, TraceLog
+from decoding.trace_recorder import MOST_TOP, TraceRecorder
+from drafts.pool import LOOKUP
+from registry.home import data_directory
+from serving.wire import Job
+
+_DAY_SECONDS = 86_400.0
+
+
+class TracesSection(Section):
+    """What the target said, kept for learning: prompts and answers as token ids, with probabilities."""
+
+    enabled: bool = Field(default=False, description="a request may still opt out, with polydraft: {trace: false}")
+    folder: str = Field(
+        default="auto", min_length=1, description="where they are kept; auto: traces/NAME in the data directory"
+    )
+    top: int = Field(default=32, ge=1, le=MOST_TOP, description="most probable tokens kept at each position")
+    share: float = Field(default=1.0, gt=0, le=1, description="of the requests that do not opt out")
+    max_mb: int = Field(default=1024, ge=1, description="of all traces; the oldest leave first")
+    max_age_days: float = Field(default=30, gt=0, description="after so long they leave")
+    segment_mb: int = Field(default=8, ge=1, le=256, description="a file is closed when it is so large")
+    segment_seconds: float = Field(default=60, gt=0, le=3600, description="or so old; a kill costs the open file")
+
+    @model_validator(mode="after")
+    def _holds_a_segment(self) -> "TracesSection":
+        if self.segment_mb > self.max_mb:
+            raise ValueError(f"max_mb is {self.max_mb}: not even a file of segment_mb {self.segment_mb} would stay")
+        return self
+
+    def path(self, deployment: str) -> Path:
+        """The folder of a deployment's traces, absolute and not necessarily there yet."""
+        if self.folder == "auto":
+            return data_directory() / "traces" / deployment
+        return Path(self.folder).expanduser().absolute()
+
+    @property
+    def limits(self) -> LogLimits:
+        """As the log counts them."""
+        return LogLimits(
+            self.max_mb << 20, self.max_age_days * _DAY_SECONDS, self.segment_mb << 20, self.segment_seconds
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TracePlan:
+    """Everything that tracing needs to know; the folder is there."""
+
+    folder: Path
+    target: str  # its fingerprint
+    top: int
+    share: float
+    limits: LogLimits
+
+
+def plan_traces(section: TracesSection, deployment: str, target: Callable[[], str]) -> TracePlan | None:
+    """None where nothing is traced.
+
+    Args:
+        target: gives the target's fingerprint; a large target takes seconds.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+    if not section.enabled:
+        return None
+    folder = section.path(deployment)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"traces.folder {folder} cannot be made: {error.strerror}"
+        raise ConfigError(what, do="name another folder, or set traces.enabled to false") from error
+    return TracePlan(folder, target(), section.top, section.share, section.limits)
+
+
+class Tracing:
+    """Decides which requests are traced, and writes their traces.
+
+    Args:
+        label: name and version of a drafter.
+    """
+
+    def __init__(self, plan: TracePlan, label: Callable[[str], str]):
+        self._share = plan.share
+        self._log = TraceLog(plan.folder, plan.limits)
+        self.recorder = TraceRecorder(plan.target, self._log.append, plan.top, label, copiers=[LOOKUP])
+
+    def wants(self, job: Job) -> bool:
+        """Not a request that opts out, nor one whose answer its draft may change."""
+        is_drawn = crc32(job.request_id.encode()) < self._share * (1 << 32)
+        return job.may_trace and job.sampling.lossy is None and is_drawn
+
+    @property
+    def state(self) -> LogState:
+        return self._log.state
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        self._log.close()
