@@ -6,18 +6,6 @@ from torch import Tensor
 _DRAWS = 2000
 
 
-def ratio_interval(top: Tensor, bottom: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """sum(top) / sum(bottom) and its 95 % interval, requests drawn anew.
-
-    Args:
-        top, bottom: a figure a request, [n].
-    """
-    drawn = _draws(len(top), seed)
-    ratios = top[drawn].sum(dim=1) / bottom[drawn].sum(dim=1)
-    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=ratios.dtype)).tolist()
-    return float(top.sum() / bottom.sum()), low, high
-
-
 def gain_interval(tokens: Tensor, runs: Tensor, runs_before: Tensor, seed: int = 0) -> tuple[float, float, float]:
     """How many more tokens a target run, relative, and its 95 % interval, paired by request.
 
