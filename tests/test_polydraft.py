@@ -36,6 +36,7 @@ def test_help_imports_nothing_heavy():
         *([command, "--help"] for command in ("serve", "demo", "route", "selfcheck")),
         *(["bench", bench, "--help"] for bench in ("topics", "theory", "step", "load", "peers")),
         ["registry", "list", "--help"],
+        ["traces", "show", "--help"],
         ["starter", "build", "--help"],
     ],
 )
