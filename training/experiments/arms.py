@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -64,7 +64,17 @@ def arm_digest(arm: Arm, material: Material) -> str:
     """Names what ``arm`` becomes: everything that its weights depend on."""
     budget = material.budget
     data = budget.answers, budget.answer_tokens, budget.max_length, budget.base_epochs
-    return hashlib.sha256(f"{arm!r} {material.fingerprint} {data!r}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{_described(arm)} {material.fingerprint} {data!r}".encode()).hexdigest()[:16]
+
+
+def _described(arm: Arm) -> list[str]:
+    """The fields of ``arm`` that are not at their defaults, so that a new field leaves old names as they are."""
+    given = [(each.name, getattr(arm, each.name), each.default) for each in fields(arm)]
+    return [
+        f"{name}={_described(value) if isinstance(value, Arm) else value!r}"
+        for name, value, default in given
+        if value != default
+    ]
 
 
 def first(answers: Answers, count: int | None) -> Answers:
