@@ -8,7 +8,7 @@ from torch import Tensor
 
 from decoding.laws import Law
 from decoding.logprobs import read_logprobs
-from decoding.request import StepOutput
+from decoding.request import FinishReason, Request, StepOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Recorder(Protocol):
         """
         ...
 
-    def forget(self, request_id: str) -> None:
-        """The request was given up. Unknown ids are fine."""
+    def end(self, request: Request, reason: FinishReason | None) -> None:
+        """The request ends outside of a run: answered, for a reason that the loop does not know, or given up (None)."""
         ...
 
 

@@ -125,11 +125,11 @@ class StepLoop:
                     self._release(request, request.drafter)
                 request.drafter = drafter
 
-    def cancel(self, request_id: str) -> bool:
-        """Drop a request and free its slot at once; False if it is not here."""
+    def cancel(self, request_id: str, reason: FinishReason | None = None) -> bool:
+        """Drop a request and free its slot at once; False if it is not here. A ``reason`` says that it is answered."""
         if request_id in self._running:
             if self._recorder is not None:
-                self._recorder.forget(request_id)
+                self._recorder.end(self._running[request_id][0], reason)
             self._finish(*self._running[request_id])
             return True
         kept = [request for request in self._waiting if request.request_id != request_id]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from decoding.emission import Emission
-from decoding.request import FinishReason, Origin
+from decoding.request import FinishReason, Origin, Request
 from decoding.trace import SpeculationTrace
 
 MOST_TOP = 256  # most probable tokens kept a position
@@ -79,12 +79,13 @@ class TraceRecorder:
             if drafter:
                 unfinished.propose(self._label(drafter), drafter in self._copiers)
             if emission.output.finish_reason is not None:
-                del self._unfinished[request_id]
-                self._hand_over(self._trace(emission, unfinished, emission.output.finish_reason))
+                self.end(emission.output.request, emission.output.finish_reason)
 
-    def forget(self, request_id: str) -> None:
+    def end(self, request: Request, reason: FinishReason | None) -> None:
         """See `decoding.emission.Recorder`."""
-        self._unfinished.pop(request_id, None)
+        unfinished = self._unfinished.pop(request.request_id, None)
+        if unfinished is not None and reason is not None:
+            self._hand_over(self._trace(request, unfinished, reason))
 
     def _runs(self, logits: Tensor, emissions: Sequence[Emission]) -> list[_Run]:
         rows = torch.tensor([row for each in emissions for row in each.rows], device=logits.device)
@@ -101,8 +102,7 @@ class TraceRecorder:
         parts = [torch.split_with_sizes(column.cpu(), sizes) for column in columns]
         return [_Run(*row) for row in zip(*parts, strict=True)]
 
-    def _trace(self, emission: Emission, unfinished: _Unfinished, reason: FinishReason) -> SpeculationTrace:
-        request = emission.output.request
+    def _trace(self, request: Request, unfinished: _Unfinished, reason: FinishReason) -> SpeculationTrace:
         probs, drawn_probs, top_ids, top_probs = (torch.cat(column) for column in zip(*unfinished.runs, strict=True))
         return SpeculationTrace(
             token_ids=list(request.token_ids),

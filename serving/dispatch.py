@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 from configs.errors import PolydraftError, ServerError
 from serving.errors import DeadlineError, QueueFullError
-from serving.wire import Job, Output, Routing, Status, StepMessage
+from serving.wire import Job, Leave, Output, Routing, Status, StepMessage
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ class Ticket:
     inbox: asyncio.Queue[Output | PolydraftError] = field(default_factory=asyncio.Queue)
     routing: Routing | None = None
     is_over: bool = False  # the worker has nothing more to say
+    is_answered: bool = False  # the reply is whole, whatever the worker may add
     timer: asyncio.TimerHandle | None = None
 
 
@@ -32,7 +33,7 @@ class Dispatcher:
         news: where the worker's messages arrive, one a step. LitServe's own way back crosses a third process
             and costs the step loop a round trip to it.
         submit: puts a job on LitServe's request queue.
-        control: the worker listens at its other end for ids to cancel, and for None: a job is in the queue.
+        control: the worker listens at its other end for requests that leave, and for None: a job is in the queue.
         capacity: most requests in the worker, running and waiting.
     """
 
@@ -75,7 +76,7 @@ class Dispatcher:
         if ticket.timer is not None:
             ticket.timer.cancel()
         if not ticket.is_over and not self.worker_died:
-            self._control.send(ticket.request_id)
+            self._control.send(Leave(ticket.request_id, ticket.is_answered))
 
     async def deliver_forever(self) -> None:
         """Deliver the worker's messages as they come."""

@@ -10,7 +10,7 @@ from decoding.costs import measure_costs
 from decoding.load import load_model
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
-from decoding.request import Request, StepOutput
+from decoding.request import FinishReason, Request, StepOutput
 from decoding.step_loop import StepLoop
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import AND, GENERAL, LOOKUP, DraftPool
@@ -92,10 +92,10 @@ class Engine:
             else:
                 self._route(job.request_id, self._pool.select(GENERAL), None, None, "router starting")
 
-    def cancel(self, request_id: str) -> bool:
-        """Free whatever a request holds; False if it is not here."""
+    def cancel(self, request_id: str, is_answered: bool = False) -> bool:
+        """Free whatever a request holds; False if it is not here. What is answered may leave a trace."""
         self._forget(request_id)
-        return self._loop.cancel(request_id)
+        return self._loop.cancel(request_id, FinishReason.STOP if is_answered else None)
 
     def advance(self) -> StepMessage | None:
         """Take in the router's decisions, run one step, and say what changed; None if nothing did."""

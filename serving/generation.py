@@ -71,6 +71,7 @@ class Generation:
             rest += "" if self._matcher.stopped else self._matcher.flush()
             piece.tokens[-1].text += rest
         self.finish_reason = FinishReason.STOP if self._matcher.stopped else reason
+        self.ticket.is_answered = True
 
     def report(self) -> dict[str, Any]:
         """The `polydraft` key of a reply."""

@@ -32,6 +32,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Nobody waits for a request any more: it has its answer, ended by a stop string, or was given up."""
+
+    request_id: str
+    is_answered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Routing:
     """Which draft serves a request, and why."""
 

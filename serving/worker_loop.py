@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from litserve.loops import LitLoop
 
-from serving.wire import Job, StepMessage
+from serving.wire import Job, Leave, StepMessage
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Worker(Protocol):
     @property
     def busy(self) -> bool: ...
     def admit(self, job: Job) -> None: ...
-    def cancel(self, request_id: str) -> bool: ...
+    def cancel(self, request_id: str, is_answered: bool = False) -> bool: ...
     def advance(self) -> StepMessage | None: ...
     def fail_all(self, what: str) -> StepMessage: ...
     def close(self) -> None: ...
@@ -41,7 +41,7 @@ class StepScheduler:
     Args:
         jobs: LitServe's request queue. Asking it costs a round trip to another process, so while something
             runs it is asked only when ``control`` says so.
-        control: ids to cancel, and None for a job that waits in the queue.
+        control: requests that leave, and None for a job that waits in the queue.
     """
 
     def __init__(self, engine: Worker, jobs: Any, control: Connection, send: Callable[[StepMessage], None]):
@@ -93,11 +93,11 @@ class StepScheduler:
 
     def _take_messages(self) -> None:
         while self._control.poll(0):
-            request_id = self._control.recv()
-            if request_id is None:
+            message: Leave | None = self._control.recv()
+            if message is None:
                 self._jobs_waiting = True
-            elif not self._engine.cancel(request_id):
-                self._early_cancels[request_id] = None
+            elif not self._engine.cancel(message.request_id, message.is_answered):
+                self._early_cancels[message.request_id] = None
                 if len(self._early_cancels) > _MOST_EARLY_CANCELS:
                     del self._early_cancels[next(iter(self._early_cancels))]
 

@@ -135,8 +135,24 @@ def test_only_requests_that_are_to_be_traced_leave_a_trace():
     loop.step()
     loop.cancel("gone")
     assert not recorder._unfinished
+    assert not found
     loop.run([make_request([2], params, request_id="gone", is_traced=True, topic="sql")])
     assert [(trace.prompt_length, len(trace.probs), trace.topic) for trace in found] == [(1, 9, "sql")]
+
+
+def test_an_answer_that_is_ended_from_outside_leaves_what_was_said_until_then():
+    """At a stop string, of which the loop knows nothing; one that has said nothing yet leaves nothing."""
+    found: list[SpeculationTrace] = []
+    loop = loop_with(ToyModel(6, 3, num_slots=1), 6, recorder=TraceRecorder("target", found.append, top=3))
+    for name in ("a", "b"):
+        loop.admit(make_request(PROMPT, SamplingParams(max_tokens=30), request_id=name, is_traced=True))
+    for _ in range(4):
+        loop.step()
+    assert loop.cancel("a", FinishReason.STOP)
+    assert loop.cancel("b", FinishReason.STOP)
+    [trace] = found
+    assert (trace.finish_reason, trace.answer_ids) == (FinishReason.STOP, ToyModel(6, 3).greedy(PROMPT, 4))
+    assert trace.top_ids.shape == (4, 3)
 
 
 def test_the_draft_of_a_trace_is_the_model_that_proposed_last():

@@ -12,7 +12,7 @@ from configs.errors import ServerError
 from decoding.request import Origin, SamplingParams, SpeculationCounts
 from serving.dispatch import Dispatcher
 from serving.errors import DeadlineError, QueueFullError
-from serving.wire import Job, Load, Output, Routing, Status, StepMessage
+from serving.wire import Job, Leave, Load, Output, Routing, Status, StepMessage
 
 
 class Bench:
@@ -88,7 +88,7 @@ class TestDispatcher:
             bench.told()
             bench.dispatcher.close(done)
             bench.dispatcher.close(running)
-            assert bench.told() == ["running"]
+            assert bench.told() == [Leave("running", is_answered=False)]
 
         run(bench, test)
 
@@ -112,7 +112,7 @@ class TestDispatcher:
         async def test() -> None:
             ticket = bench.dispatcher.open(job("a"))
             assert isinstance(await asyncio.wait_for(ticket.inbox.get(), 5), DeadlineError)
-            assert bench.told() == [None, "a"]
+            assert bench.told() == [None, Leave("a", is_answered=False)]
 
         run(bench, test)
 

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from decoding.request import SamplingParams
-from serving.wire import Job, Load, Status, StepMessage
+from serving.wire import Job, Leave, Load, Status, StepMessage
 from serving.worker_loop import StepScheduler
 
 STOP = (None, None, None, None)
@@ -28,8 +28,8 @@ class FakeEngine:
         self.left[job.request_id] = 3
         self.log.append(f"admit {job.request_id}")
 
-    def cancel(self, request_id: str) -> bool:
-        self.log.append(f"cancel {request_id}")
+    def cancel(self, request_id: str, is_answered: bool = False) -> bool:
+        self.log.append(f"cancel {request_id} {is_answered}")
         return self.left.pop(request_id, None) is not None
 
     def advance(self) -> StepMessage | None:
@@ -88,7 +88,7 @@ class TestStepScheduler:
 
     def test_a_cancellation_that_overtakes_its_job_is_remembered(self, bench: Bench) -> None:
         """The two travel on different channels."""
-        bench.teller.send("a")
+        bench.teller.send(Leave("a", is_answered=False))
         bench.put("a")
         bench.put("b")
         bench.scheduler.draining = True
