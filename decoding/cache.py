@@ -58,7 +58,7 @@ class KVCache:
         A prefix 0, 1, 2, ... costs nothing; any other path is a gather.
         """
         start, count = self.lengths[slot], len(rows)
-        if [*rows] != [*range(count)]:
+        if rows != range(count) and [*rows] != [*range(count)]:
             source = torch.tensor([start + row for row in rows])
             for tensor in (self.keys, self.values):
                 tensor[:, slot, :, start : start + count] = tensor[:, slot].index_select(2, source)

@@ -206,9 +206,11 @@ class Request:
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
     estimates: dict[str, AcceptanceEstimate] = field(default_factory=dict)  # by drafter
     seen: SeenTokens | None = None  # kept by `decoding.processors` for requests with penalties
+    is_observed: bool = field(init=False)  # somebody wants to know what the target says at its tokens
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)
+        self.is_observed = self.is_traced or self.sampling.num_logprobs is not None
         if self.is_traced and self.sampling.lossy is not None:
             raise ValueError("a lossy answer depends on its draft; it cannot be traced")
 
@@ -217,17 +219,12 @@ class Request:
         return self.token_ids[len(self.prompt_token_ids) :]
 
     @property
-    def is_observed(self) -> bool:
-        """Somebody wants to know what the target says at its tokens."""
-        return self.is_traced or self.sampling.num_logprobs is not None
-
-    @property
     def num_remaining(self) -> int:
         """Tokens that may still be generated."""
         return self.sampling.max_tokens - (len(self.token_ids) - len(self.prompt_token_ids))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would treble the cost of what every request gets at every step
 class StepOutput:
     """What one step added to one request; ``finish_reason`` is set on its last one.
 

@@ -52,7 +52,7 @@ class _Turn:
 
     def span(self) -> Span:
         rows = len(self.pending)
-        if not len(self.proposal):
+        if not self.proposal.token_ids:
             return Span(self.slot, self.pending, logits_from=rows - 1 if self.is_complete else rows)
         parents = [*range(-1, rows - 1), *(rows + parent for parent in self.proposal.parents)]
         return Span(self.slot, self.pending + self.proposal.token_ids, parents, logits_from=rows - 1)
@@ -181,6 +181,8 @@ class StepLoop:
         return turns
 
     def _propose(self, turns: list[_Turn]) -> None:
+        if all(turn.request.drafter is None for turn in turns):
+            return
         ready = [turn for turn in turns if len(turn.pending) == 1 and turn.is_complete]
         rows, emitting = sum(len(turn.pending) for turn in turns), sum(turn.is_complete for turn in turns)
         cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
@@ -229,34 +231,36 @@ class StepLoop:
         """What `laws` would give where nobody asks for anything special, for less."""
         best, found, row = self.target.argmax(logits), [], 0
         for turn in turns:
-            end = row + 1 + len(turn.proposal)
+            end = row + 1 + len(turn.proposal.token_ids)
             found.append(best[row:end])
             row = end
         return found
 
     def _commit(self, turn: _Turn, result: VerificationResult) -> StepOutput:
-        request, proposal = turn.request, turn.proposal
-        if len(proposal):
-            drafter = self.drafters[turn.drafter]
-            drafter.commit(request, result.path)
-            was_rejected = _has_child(proposal, result.path)
-            self._planner.feedback(request, turn.drafter, len(result.path), was_rejected)
-            request.counts.num_rejected_drafts += was_rejected
-            origins = [drafter.origin] * len(result.path)
-            origins.append(Origin.CORRECTED if was_rejected else Origin.BONUS)
-        else:
-            origins = [Origin.PLAIN]
-        rows = len(turn.pending)
-        self.target.cache.commit(turn.slot, [*range(rows), *[rows + node for node in result.path]])
-        tokens = [*[proposal.token_ids[node] for node in result.path], result.token_id]
-        tokens, finish_reason = _cut(tokens, request)
-        request.token_ids.extend(tokens)
-        request.counts.add_run(len(proposal), len(result.path), len(tokens))
-        if len(proposal) and self.drafters[turn.drafter].origin is Origin.LOOKUP:
+        request, proposal, path, rows = turn.request, turn.proposal, result.path, len(turn.pending)
+        if not proposal.token_ids:  # most turns of a busy step: nothing to repair, nothing to learn
+            self.target.cache.commit(turn.slot, range(rows))
+            return self._emit(turn, [result.token_id], [Origin.PLAIN], 0)
+        drafter = self.drafters[turn.drafter]
+        drafter.commit(request, path)
+        was_rejected = _has_child(proposal, path)
+        self._planner.feedback(request, turn.drafter, len(path), was_rejected)
+        request.counts.num_rejected_drafts += was_rejected
+        if drafter.origin is Origin.LOOKUP:
             request.counts.num_copied_tokens += len(proposal)
+        self.target.cache.commit(turn.slot, [*range(rows), *[rows + node for node in path]])
+        tokens = [*[proposal.token_ids[node] for node in path], result.token_id]
+        origins = [*[drafter.origin] * len(path), Origin.CORRECTED if was_rejected else Origin.BONUS]
+        return self._emit(turn, tokens, origins, len(path))
+
+    def _emit(self, turn: _Turn, tokens: list[int], origins: list[Origin], num_accepted: int) -> StepOutput:
+        request = turn.request
+        kept, finish_reason = _cut(tokens, request)
+        request.token_ids += kept
+        request.counts.add_run(len(turn.proposal.token_ids), num_accepted, len(kept))
         if finish_reason is not None:
             self._finish(request, turn.slot)
-        return StepOutput(request, tokens, origins[: len(tokens)], finish_reason)
+        return StepOutput(request, kept, origins[: len(kept)], finish_reason)
 
     def _finish(self, request: Request, slot: int) -> None:
         self.target.cache.release(slot)
@@ -290,9 +294,9 @@ def _has_child(proposal: Proposal, path: list[int]) -> bool:
 def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason | None]:
     """``tokens`` up to the first stop token or the last one allowed, and why the request ends there, if it does."""
     remaining, stops = request.num_remaining, request.sampling.stop_token_ids
-    for index, token_id in enumerate(tokens[:remaining]):
+    for count, token_id in enumerate(tokens, start=1):
         if token_id in stops:
-            return tokens[: index + 1], FinishReason.STOP
-    if len(tokens) >= remaining:
-        return tokens[:remaining], FinishReason.LENGTH
+            return tokens[:count], FinishReason.STOP
+        if count == remaining:
+            return tokens[:count], FinishReason.LENGTH
     return tokens, None

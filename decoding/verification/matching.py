@@ -16,6 +16,8 @@ def verify_greedy(proposal: Proposal, best: Sequence[int]) -> VerificationResult
         proposal: any tree.
         best: 1 + nodes argmax token ids of the target.
     """
+    if not proposal.token_ids:
+        return VerificationResult([], best[0])
     return _walk(proposal, lambda row: best[row])
 
 
