@@ -11,6 +11,7 @@ from drafts.expansion import Expansion
 from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
 from drafts.prompt_lookup import PromptLookup
+from drafts.soundness import check_sound
 from drafts.tree_drafter import TreeDrafter
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,31 @@ class DraftPool(Mapping[str, Drafter]):
             if candidate in self:
                 return candidate
         return None
+
+    def loaded(self, spec: DraftSpec) -> ModelDrafter:
+        """A drafter for another version of a draft, beside the one that serves; may run in a thread of its own.
+
+        Raises:
+            CheckpointError: the folder cannot be used.
+            IncompatibleDraft: its weights make no numbers.
+        """
+        drafter = self._drafter(spec)
+        check_sound(drafter.model, spec.label)
+        return drafter
+
+    def replace(self, spec: DraftSpec, drafter: ModelDrafter) -> None:
+        """From now on ``drafter`` proposes under the name of ``spec``, also for requests that run.
+
+        What the old version had cached of their texts is stale and goes with it; the new one reads them anew
+        before its first proposal.
+        """
+        self.specs[spec.name] = spec
+        if spec.name not in self._models:
+            return  # nobody uses it; loaded again when somebody does
+        self._models[spec.name] = drafter
+        stale = [merged for merged in self._merged if spec.name in merged.split(AND)]
+        for merged in stale:
+            self._merged[merged] = MergedDrafter({part: self._models[part] for part in merged.split(AND)})
 
     def _make_present(self, names: Sequence[str]) -> None:
         for name in names:

@@ -5,6 +5,7 @@ from pathlib import Path
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
 from drafts.expansion import Expansion
+from drafts.model_drafter import ModelDrafter
 from drafts.pool import DraftPool, DraftSpec
 from tests.toys import ToyModel, make_request
 
@@ -104,3 +105,37 @@ def test_a_deployment_with_a_tree_grows_it_with_every_draft():
     proposal = pool["general"].propose([make_request([1, 2], SamplingParams(max_tokens=9))], [2])[0]
     assert proposal.parents == [-1, -1, -1, 0, 0, 1, 1, 2, 2]
     assert pool["lookup"].num_nodes(2) == 2
+
+
+def test_a_new_version_takes_over_in_mid_answer_and_the_answer_stays():
+    """Running requests go on under the new weights, alone or merged, and say what the target says."""
+    pool, _ = pool_of(10 * ONE)
+    target = ToyModel(5, 0)
+    loop = StepLoop(target, pool)
+    names = ["sql", "sql+general", "sql"]
+    requests = [
+        make_request([1, 2], SamplingParams(max_tokens=24), request_id=str(i), drafter=pool.select(name))
+        for i, name in enumerate(names)
+    ]
+    for request in requests:
+        loop.admit(request)
+    for version in range(2, 6):
+        loop.step()
+        spec = DraftSpec("sql", f"sql@v{version}", Path("sql"))
+        pool.replace(spec, ModelDrafter(ToyModel(5, version)))
+        assert pool.label("sql+general") == f"sql@v{version}+general@v1"
+    loop.run([])
+    plain = make_request([1, 2], SamplingParams(max_tokens=24), request_id="plain")
+    StepLoop(ToyModel(5, 0), {}).run([plain])
+    assert [request.generated for request in requests] == [plain.generated] * 3
+    assert all(request.counts.num_drafts > 4 for request in requests)
+    assert pool["sql"].num_requests == 0
+    assert target.cache.num_free == len(target.cache.lengths)
+
+
+def test_a_new_version_of_a_draft_that_nobody_uses_is_loaded_when_somebody_does():
+    pool, loads = pool_of(10 * ONE)
+    pool.replace(DraftSpec("sql", "sql@v2", Path("new")), ModelDrafter(ToyModel(5, 2)))
+    assert "sql" not in pool
+    pool.select("sql")
+    assert loads == ["general", "new"]
