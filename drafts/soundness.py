@@ -12,9 +12,7 @@ def check_sound(model: LanguageModel, label: str) -> None:
         IncompatibleDraft: its logits are no numbers.
     """
     slot = model.cache.allocate()
-    logits = model.forward([Span(slot, [0])])
+    logits = model.forward([Span(slot, [0])])  # a trimmed head has minus infinity for what it lacks
     model.cache.release(slot)
-    if bool(logits.isnan().any()) or not bool(
-        logits.isfinite().any()
-    ):  # a trimmed head has minus infinity for the rest
+    if bool(logits.isnan().any()) or not bool(logits.isfinite().any()):
         raise IncompatibleDraft(f"{label} computes what is no number", do="distil it anew, or roll back")
