@@ -96,6 +96,9 @@ def registry_promote(
     if as_json:
         emit({"promoted": version.label, "over": over}, None)
         return
+    if before == version.version:
+        hint(f"{version.label} is the champion already")
+        return
     hint(f"Promoted {version.label}{f' over {over}' if over else ''}")
     if over:
         hint(f"Undo: polydraft registry rollback {model.name}")
@@ -150,11 +153,12 @@ def registry_gc(
     if as_json:
         emit({"removed": yes, "versions": rows}, None)
         return
+    if not rows:
+        hint("Nothing may be removed")
+        return
     table(["version", "registered", "MB"], [[r["label"], r["created"][:10], f"{r['bytes'] / 1e6:.1f}"] for r in rows])
-    megabytes = sum(row["bytes"] for row in rows) / 1e6
-    hint(f"{'Removed' if yes else 'Would remove'} {len(rows)} versions, {megabytes:.1f} MB")
-    if rows and not yes:
-        hint("Nothing was removed; to do it, the same with --yes")
+    what = f"{len(rows)} version{'s' if len(rows) > 1 else ''}, {sum(row['bytes'] for row in rows) / 1e6:.1f} MB"
+    hint(f"Removed {what}" if yes else f"Would remove {what}; to do it, the same with --yes")
 
 
 @app.command("ui")
