@@ -49,13 +49,13 @@ class NativeModel:
         self.config = config
         self.cache = KVCache(config, num_slots, max_length)
         self._kernel = kernel or load_kernel()
-        self._forward = self._kernel.polydraft_forward
+        self._forward, self._argmax = self._kernel.polydraft_forward, self._kernel.polydraft_argmax
         keys, values = self.cache.keys.data_ptr(), self.cache.values.data_ptr()
         self._c_cache = CCache(keys, values, num_slots, max_length)
         self._cache_address = ctypes.addressof(self._c_cache)
         self.exchange(self.prepare(weights))
         self._output_ids = None if config.output_token_ids is None else torch.tensor(config.output_token_ids)
-        self._capacity = self._logits_capacity = 0
+        self._capacity = self._logits_capacity = self._num_logits = 0
         self._reserve(rows=16)
         self._reserve_logits(rows=16)
 
@@ -76,6 +76,7 @@ class NativeModel:
     def forward(self, spans: Sequence[Span]) -> Tensor:
         """See `LanguageModel.forward`. Raises ValueError for spans that cannot be run."""
         words, num_logits = self._describe(spans)
+        self._num_logits = num_logits
         self._forward(
             self._weights.address,
             self._cache_address,
@@ -91,9 +92,13 @@ class NativeModel:
 
     def argmax(self, logits: Tensor) -> list[int]:
         """See `LanguageModel.argmax`."""
+        rows = self._num_logits
+        if logits is self._views.get(rows):  # no need to ask the tensor, whose code a forward drives from the caches
+            self._argmax(self._logits_address, rows, self.config.vocab_size, self._best_address)
+            return self._best[:rows].tolist()
         rows, vocab_size = logits.shape
         best = array("i", bytes(4 * rows))
-        self._kernel.polydraft_argmax(logits.contiguous().data_ptr(), rows, vocab_size, best.buffer_info()[0])
+        self._argmax(logits.contiguous().data_ptr(), rows, vocab_size, best.buffer_info()[0])
         return best.tolist()
 
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
@@ -157,3 +162,5 @@ class NativeModel:
         self._logits = torch.empty(self._logits_capacity, width)
         self._logits_address = self._logits.data_ptr()
         self._views: dict[int, Tensor] = {}
+        self._best = array("i", bytes(4 * self._logits_capacity))
+        self._best_address = self._best.buffer_info()[0]

@@ -417,6 +417,7 @@ Pass read_pass(const int32_t* words) {
 
 // Index of the first of the largest values.
 int32_t first_largest(const float* x, int size) {
+  constexpr int kBlock = 64;
   Vector tops = splat(-INFINITY);
   int i = 0;
   for (; i + kLanes <= size; i += kLanes) {
@@ -426,7 +427,12 @@ int32_t first_largest(const float* x, int size) {
   float top = -INFINITY;
   for (int lane = 0; lane < kLanes; ++lane) top = tops[lane] > top ? tops[lane] : top;
   for (; i < size; ++i) top = x[i] > top ? x[i] : top;
-  for (i = 0; i < size && x[i] != top; ++i) {}
+  for (i = 0; i + kBlock <= size; i += kBlock) {  // first the block, in vectors, then the place in it
+    int32_t found = 0;
+    for (int j = 0; j < kBlock; ++j) found |= x[i + j] == top;
+    if (found) break;
+  }
+  for (; i < size && x[i] != top; ++i) {}
   return i < size ? i : 0;  // all of them not a number
 }
 

@@ -301,7 +301,7 @@ def test_drafting_beyond_the_slot_is_refused(model: LanguageModel) -> None:
     assert len(model.draft([Span(slot, [1])], [4])[0]) == 4
 
 
-@pytest.mark.parametrize("vocab_size", [3, 16, 61, 100])
+@pytest.mark.parametrize("vocab_size", [3, 16, 61, 100, 200])
 def test_the_most_probable_token_is_the_first_of_equals(model: LanguageModel, vocab_size: int) -> None:
     """In every lane and in the rest behind the last full vector; nothing but minus infinity gives token 0."""
     logits = torch.randn(vocab_size, vocab_size)
@@ -310,6 +310,16 @@ def test_the_most_probable_token_is_the_first_of_equals(model: LanguageModel, vo
     logits[:, -1] = 9.0
     assert model.argmax(logits) == list(range(vocab_size))
     assert model.argmax(torch.full((1, vocab_size), -torch.inf)) == [0]
+
+
+def test_the_most_probable_tokens_of_a_forward_are_found_whatever_its_size(model: LanguageModel) -> None:
+    """All of its rows, some of them, a copy, and those of the next forward; more rows than there was room for too."""
+    slot = model.cache.allocate()
+    for rows in (2, 1, 40, 2):
+        logits = model.forward([Span(slot, [(rows + row) % 61 for row in range(rows)])])
+        best = [int(row.argmax()) for row in logits]
+        assert model.argmax(logits) == model.argmax(logits.clone()) == best
+        assert model.argmax(logits[1:]) == best[1:]
 
 
 def test_a_trimmed_head_says_the_same_about_what_it_covers(checkpoint: Checkpoint) -> None:
