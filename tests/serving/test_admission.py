@@ -118,6 +118,11 @@ class TestAdmission:
         assert completion(admission, ignore_eos=True).sampling.stop_token_ids == frozenset()
         assert completion(admission, ignore_eos=False).sampling.stop_token_ids == {0}
 
+    def test_a_request_is_kept_out_of_the_traces_by_asking_for_it(self, admission: Admission) -> None:
+        """Saying nothing, or asking to be traced, leaves it to the deployment."""
+        said = [None, {}, {"trace": True}, {"tokens": True}, {"trace": False}]
+        assert [completion(admission, polydraft=extras).may_trace for extras in said] == [True] * 4 + [False]
+
 
 class TestChoices:
     def test_each_choice_is_a_job_with_a_seed_of_its_own(self, admission: Admission) -> None:
