@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands import bench, registry, traces
+from commands import bench, gate, registry, replay, traces
 from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
@@ -37,12 +37,14 @@ for name, group in {
     "registry": registry.app,
     "starter": starter_app,
     "bench": bench.app,
+    "gate": gate.app,
     "traces": traces.app,
     "config": config_app,
     "help": help_app,
 }.items():
     app.add_typer(group, name=name)
 app.command()(experiment)
+app.command()(replay.replay)
 
 
 @app.callback()

@@ -37,6 +37,8 @@ def test_help_imports_nothing_heavy():
         *(["bench", bench, "--help"] for bench in ("topics", "theory", "step", "load", "peers")),
         ["registry", "list", "--help"],
         ["traces", "show", "--help"],
+        ["replay", "--help"],
+        ["gate", "simulate", "--help"],
         ["starter", "build", "--help"],
     ],
 )

@@ -160,6 +160,6 @@ def _logit(chance: float) -> float:
     return math.log(chance / (1 - chance))
 
 
-def quantiles(requests: Tensor, at: Sequence[int]) -> list[float]:
+def promoted_within(requests: Tensor, at: Sequence[int]) -> list[float]:
     """The share of promotions that came within each of ``at`` requests."""
     return [float((requests <= most).double().mean()) for most in at]

@@ -61,7 +61,7 @@ class Batch:
         product, size = torch.ones_like(self.values), self.values.size(1)
         padded = functional.pad(self.values, (0, depth))
         for ahead in range(depth):
-            product = product * padded[:, ahead : ahead + size]
+            product *= padded[:, ahead : ahead + size]
         return product
 
 
@@ -154,13 +154,14 @@ def expected(batch: Batch, lengths: Tensor, worth: Tensor) -> Tensor:
     num_answers, size = batch.values.shape
     most, columns = int(lengths.max()), torch.arange(len(lengths))
     beyond = {length: batch.survival(length + 1) for length in set(lengths.tolist())}
-    survival = torch.stack([beyond[length] for length in lengths.tolist()], dim=-1)
+    survival = torch.stack([beyond[length].T for length in lengths.tolist()], dim=-1)  # [n, answers, L]
+    values, worth = batch.values.T.contiguous(), worth.transpose(0, 1).contiguous()  # a step reads memory in order
     steps = torch.zeros(size + most + 3, num_answers, len(lengths), dtype=torch.float64)  # D
     total, surplus = torch.zeros_like(steps[0]), torch.zeros_like(steps[0])  # f(s + 1), W(s + 1)
     for s in range(size - 1, -1, -1):
         behind = steps[s + lengths + 1, :, columns].T  # D(s + k + 1), [answers, L]
-        surplus = batch.values[:, s, None] * (steps[s + 1] + surplus) - survival[:, s] * behind
-        now = worth[:, s] + total + surplus
+        surplus = values[s, :, None] * (steps[s + 1] + surplus) - survival[s] * behind
+        now = worth[s] + total + surplus
         steps[s] = total - now
         total = now
     return total
