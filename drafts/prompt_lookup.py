@@ -65,7 +65,7 @@ class _NgramIndex:
 
     def find(self, token_ids: list[int]) -> int | None:
         """Where the text's last n-gram stood before, if it did; asked twice a step, it is looked up once."""
-        if len(token_ids) > self._length:
+        if len(token_ids) != self._length:
             self._extend(token_ids)
             ends = (self._follower.get(tuple(token_ids[-size:])) for size in NGRAM_SIZES)
             self._found = next((start for start in ends if start is not None), None)
