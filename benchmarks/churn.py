@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from benchmarks.workbench import Workbench
 from decoding.drafter import Drafter
+from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop
@@ -16,7 +17,6 @@ from drafts.model_drafter import ModelDrafter
 from drafts.tree_drafter import TreeDrafter
 
 TREES = ((3, 2, 1), (2, 2, 2, 1))
-LONGEST = 12  # tokens of a proposal
 MOST_TOGETHER = 16  # requests
 _NEW_MIX, _SWAP, _CANCEL = 0.05, 0.3, 0.02  # chances a step
 
@@ -53,7 +53,7 @@ def run_churn(
     """
     draws, seen = random.Random(seed), Churn()
     drafters = _drafters(bench)
-    loop = StepLoop(bench.target, drafters, LONGEST)
+    loop = StepLoop(bench.target, drafters, MAX_DRAFT_TOKENS)
     waiting = [number for _ in range(rounds) for number in range(len(prompts))]
     draws.shuffle(waiting)
     numbers: dict[str, int] = {}
@@ -87,7 +87,7 @@ def _request(
 ) -> Request:
     sampling = SamplingParams(max_tokens=tokens)
     request = Request(request_id, list(prompt), sampling, SeededRandomness(0))
-    request.drafter, request.num_draft_tokens = draws.choice(list(drafters)), draws.randint(1, LONGEST)
+    request.drafter, request.num_draft_tokens = draws.choice(list(drafters)), draws.randint(1, MAX_DRAFT_TOKENS)
     return request
 
 

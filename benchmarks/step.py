@@ -16,12 +16,12 @@ from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
+from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop, StepTimes
 from drafts.pool import GENERAL, LOOKUP
 
 METHODS = ("plain", "routed", "single", "mixed")
-_LONGEST = 12  # tokens that any step proposes for one request
 _PARTS = ("target", "draft", "other")
 
 COLUMNS = {
@@ -82,8 +82,8 @@ def run_step(
     bench = open_workbench(config)
     if max(batches) > bench.plan.slots:
         raise ConfigError(f"this deployment has {bench.plan.slots} slots, not {max(batches)}", do="raise target.slots")
-    if not 1 <= num_draft_tokens <= _LONGEST:
-        raise ConfigError(f"--num-draft-tokens {num_draft_tokens} is not 1 to {_LONGEST}")
+    if not 1 <= num_draft_tokens <= MAX_DRAFT_TOKENS:
+        raise ConfigError(f"--num-draft-tokens {num_draft_tokens} is not 1 to {MAX_DRAFT_TOKENS}")
     cells = {(batch, method): _Cell() for batch in sorted(batches) for method in METHODS}
     with Progress(transient=True) as progress:
         task = progress.add_task("step", total=repeats * len(cells))
@@ -114,7 +114,7 @@ def run_step(
 def _rounds(bench: Workbench, source: Path | None, size: int, steps: int, repeats: int) -> list[_Round]:
     """Prompts with the longest answers of twice as many: what follows an end token is too easy to foresee."""
     longest = bench.lengths.longest if isinstance(bench.lengths, LengthController) else bench.lengths
-    tokens = (steps + 3) * (max(longest, _LONGEST) + 1)
+    tokens = (steps + 3) * (max(longest, MAX_DRAFT_TOKENS) + 1)
     prompts = load_prompts(source, 2 * size * repeats)[: 2 * size * repeats]
     if len(prompts) < size * repeats:
         raise ConfigError(

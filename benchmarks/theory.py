@@ -19,11 +19,11 @@ from benchmarks.tally import Tally
 from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
+from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
 from drafts.pool import GENERAL
 
-LONGEST = 12  # tokens of a proposal, as in a deployment file
 _PLAIN = 0.0  # key of the plain runs
 
 COLUMNS = {
@@ -51,8 +51,8 @@ def theoretical_speedup(alpha: float, length: int, costs: StepCosts) -> float:
 
 
 def best_length(alpha: float, costs: StepCosts) -> int:
-    """The length from 1 to `LONGEST` with the highest `theoretical_speedup`."""
-    return max(range(1, LONGEST + 1), key=lambda length: theoretical_speedup(alpha, length, costs))
+    """The length from 1 to `MAX_DRAFT_TOKENS` with the highest `theoretical_speedup`."""
+    return max(range(1, MAX_DRAFT_TOKENS + 1), key=lambda length: theoretical_speedup(alpha, length, costs))
 
 
 @dataclass
@@ -133,8 +133,8 @@ def run_theory(
 def _check(alphas: Sequence[float], num_draft_tokens: int | None, requests: int, repeats: int) -> None:
     if not alphas or not all(0 < alpha <= 1 for alpha in alphas):
         raise ConfigError("an alpha is a chance above 0 and at most 1", do="--alphas 0.5,0.6,0.7,0.8,0.9")
-    if num_draft_tokens is not None and not 1 <= num_draft_tokens <= LONGEST:
-        raise ConfigError(f"--num-draft-tokens {num_draft_tokens} is not 1 to {LONGEST}")
+    if num_draft_tokens is not None and not 1 <= num_draft_tokens <= MAX_DRAFT_TOKENS:
+        raise ConfigError(f"--num-draft-tokens {num_draft_tokens} is not 1 to {MAX_DRAFT_TOKENS}")
     if repeats < 1 or requests < repeats:
         raise ConfigError(f"{requests} requests cannot make {repeats} blocks", do="pass a larger --requests")
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from torch import Tensor
 
+MAX_DRAFT_TOKENS = 12  # along any path; how long a proposal may be asked for
+
 
 class Scheme(StrEnum):
     """How the tokens of a proposal were picked; the exact verification rule follows from it."""

@@ -9,11 +9,11 @@ from pydantic_core import ErrorDetails
 from configs.errors import RequestError
 from decoding.logprobs import MAX_TOP_LOGPROBS
 from decoding.lossy import Lenient, Lossy, Typical
+from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.request import GREEDY_BELOW, MAX_LOGIT_BIAS
 
 MAX_CHOICES = 128  # OpenAI's; a deployment decodes no more at once than it has slots
 MAX_STOP_STRINGS = 4
-MAX_DRAFT_TOKENS = 12
 
 # Parameters that would change the answer and are not served, with the values that ask for nothing.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from configs.section import Section
-from decoding.proposal import Scheme
+from decoding.proposal import MAX_DRAFT_TOKENS, Scheme
 from drafts.expansion import Expansion
-from serving.schema import MAX_DRAFT_TOKENS
 
 LOOPBACK = ("127.0.0.1", "::1")
 
