@@ -43,7 +43,7 @@ class ProposalPlanner:
             may_pay = self._lengths.may_pay(rows, emitting, cached)
             for index, (request, choice) in enumerate(zip(requests, choices, strict=True)):
                 if options[index]:
-                    plans[index] = self._tried(request, choice, may_pay)
+                    plans[index] = self._choice_or_trial(request, choice, may_pay)
         return [plan or _NOTHING for plan in plans]
 
     def feedback(self, request: Request, drafter: str, accepted: int, was_rejected: bool) -> None:
@@ -77,7 +77,7 @@ class ProposalPlanner:
         survival = self._estimate(request, name).survival(longest)
         return Source(name, survival, drafter.origin is Origin.LOOKUP, behind)
 
-    def _tried(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
+    def _choice_or_trial(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
         """The choice, or one token of the own drafter where nothing else would ever be learned about it."""
         if choice.source is not None:
             if choice.source.drafter == request.drafter:

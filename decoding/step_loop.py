@@ -65,8 +65,8 @@ class StepLoop:
         target: its cache has a slot for every request that may run at once.
         drafters: by the names that requests carry; looked up anew at each step, so entries may come and go.
         num_draft_tokens: proposal length for requests that leave it open; a controller picks it step by step.
-        companion: a drafter with free proposals that a controller may let propose in place of a request's own.
         max_rows: most prompt rows in one forward, so that a long prompt delays its batch mates little.
+        companion: a drafter with free proposals that a controller may let propose in place of a request's own.
         recorder: is shown what the target says of requests that are to be traced.
     """
 
