@@ -22,6 +22,9 @@ class RegistrySection(Section):
         description="where files of versions go when uri is a database: a folder or an object store (s3://...); "
         "auto: a folder beside an SQLite file",
     )
+    poll_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=10.0, description="how often moved aliases of drafts are looked for while serving; 0: never"
+    )
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         default=3.0, description="seconds that a registry server may take to say that it is there"
     )

@@ -24,6 +24,8 @@ from registry.runs import Run
 from registry.section import RegistrySection
 from registry.version import ModelSummary, Version
 
+_DIGEST = 64  # letters of a fingerprint
+
 
 class Registry:
     """One registry, opened. Make it with `Registry.open`."""
@@ -87,9 +89,12 @@ class Registry:
         Raises:
             RegistryError: the folder holds no files or pickles, or the registry failed.
         """
-        facts = {**tags, "content": content_digest(folder)}
+        facts = dict(tags)
         if parent_version is not None:
             facts["parent_version"] = str(parent_version)
+        facts["content"] = content_digest(folder)
+        # MLflow shows tags in this order, and a long digest hides what comes after it.
+        facts = dict(sorted(facts.items(), key=lambda fact: len(fact[1]) >= _DIGEST))
         leftovers.collect(self.client, self.location)
         if run is None:
             own_tags = {**facts, REGISTRATION: "yes"}

@@ -10,6 +10,8 @@ from registry.location import Location, locate
 from registry.section import RegistrySection
 from registry.version import ModelSummary
 
+_TRAINING = "?workflowType=machine_learning"  # without it, MLflow opens its pages about chats, which hide models
+
 
 @dataclass(frozen=True)
 class Link:
@@ -46,17 +48,17 @@ def ui_environment() -> dict[str, str]:
 
 
 def links(section: RegistrySection, models: list[ModelSummary], port: int = 5000) -> list[Link]:
-    """Pages that MLflow's default navigation hides: all models, then each of ``models``, then the runs."""
+    """All models, then each of ``models``, then the runs: with their data, curves and pictures."""
     location = locate(section)
     base = _base(location, port)
-    pages = [Link("all models", f"{base}/#/models")]
-    pages += [Link(model.name, f"{base}/#/models/{quote(model.model)}") for model in models]
-    return [*pages, Link("runs", f"{base}/#/experiments")]
+    pages = [Link("all models", f"{base}/#/models{_TRAINING}")]
+    pages += [Link(model.name, f"{base}/#/models/{quote(model.model)}{_TRAINING}") for model in models]
+    return [*pages, Link("runs", f"{base}/#/experiments{_TRAINING}")]
 
 
 def version_link(section: RegistrySection, model: str, version: int, port: int = 5000) -> Link:
     """The page of one version."""
-    url = f"{_base(locate(section), port)}/#/models/{quote(model)}/versions/{version}"
+    url = f"{_base(locate(section), port)}/#/models/{quote(model)}/versions/{version}{_TRAINING}"
     return Link(f"{model} v{version}", url)
 
 

@@ -116,12 +116,13 @@ def test_a_server_has_its_own_pages() -> None:
     with pytest.raises(RegistryError) as caught:
         ui_command(section)
     assert "http://mlflow:5000/#/models" in caught.value.do
-    assert links(section, [])[0].url == "http://mlflow:5000/#/models"
+    assert links(section, [])[0].url == "http://mlflow:5000/#/models?workflowType=machine_learning"
 
 
 def test_links_lead_to_the_models(home: Path) -> None:
-    """MLflow's default navigation hides the models; the links go there."""
+    """MLflow's default navigation hides the models; the links go there, and to the navigation that shows them."""
     model = ModelSummary("starter-draft-sql", {}, (), {})
     urls = [link.url for link in links(RegistrySection(), [model], 5001)]
-    assert "http://127.0.0.1:5001/#/models/starter-draft-sql" in urls
-    assert version_link(RegistrySection(), "a", 3, 5001).url == "http://127.0.0.1:5001/#/models/a/versions/3"
+    assert "http://127.0.0.1:5001/#/models/starter-draft-sql?workflowType=machine_learning" in urls
+    page = version_link(RegistrySection(), "a", 3, 5001).url
+    assert page == "http://127.0.0.1:5001/#/models/a/versions/3?workflowType=machine_learning"
