@@ -3,6 +3,7 @@
 import logging
 import os
 from functools import partial
+from multiprocessing.connection import Connection
 from typing import Protocol
 
 from decoding.controller import LengthController
@@ -18,6 +19,7 @@ from router.decision import RoutingDecision
 from router.encoder import load_encoder
 from router.process import RouterProcess
 from serving.plan import Plan
+from serving.swapping import DraftSwapper
 from serving.traces import Tracing
 from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMessage
 
@@ -56,11 +58,16 @@ class Engine:
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
         self._routings: dict[str, Routing] = {}  # news for the next message
         self._told: Status | None = None
+        self._swapper: DraftSwapper | None = None
 
     @property
     def busy(self) -> bool:
         """Something runs or waits."""
         return bool(self._loop.num_running or self._loop.num_waiting)
+
+    def follow(self, versions: Connection) -> None:
+        """Take up draft versions that arrive there, between steps."""
+        self._swapper = DraftSwapper(self._pool, versions)
 
     def admit(self, job: Job) -> None:
         """Start a job; its draft may still change when the router has decided."""
@@ -99,6 +106,8 @@ class Engine:
 
     def advance(self) -> StepMessage | None:
         """Take in the router's decisions, run one step, and say what changed; None if nothing did."""
+        if self._swapper is not None:
+            self._swapper.install()
         self._take_decisions()
         outputs = [_output(step_output) for step_output in self._loop.step()] if self.busy else []
         for output in outputs:

@@ -10,6 +10,7 @@ from decoding.checkpoint import fingerprint, read_config
 from drafts.compatibility import check_draft
 from drafts.expansion import Expansion
 from drafts.pool import AND, GENERAL, LOOKUP, DraftSpec
+from drafts.section import DraftSource
 from serving.config import Deployment
 from serving.deployment import STARTER, Resolved, Resolver
 from serving.traces import TracePlan, plan_traces
@@ -91,8 +92,7 @@ def check_version(deployment: Deployment, draft: Resolved) -> None:
 
 
 def _drafts(deployment: Deployment, resolver: Resolver, target: Path) -> dict[str, DraftSpec]:
-    drafts = deployment.drafts
-    sources = {**({GENERAL: drafts.general} if drafts.general else {}), **drafts.topics}
+    sources = draft_sources(deployment)
     if LOOKUP in sources:
         raise ConfigError(f"no topic can be called {LOOKUP}: it is the name of prompt lookup")
     joined = next((name for name in sources if AND in name), None)
@@ -104,7 +104,18 @@ def _drafts(deployment: Deployment, resolver: Resolver, target: Path) -> dict[st
     hashed = _fingerprint(target) if any("target" in draft.tags for draft in found.values()) else None
     for draft in found.values():
         _check(draft, target, hashed)
-    return {name: DraftSpec(name, draft.label, draft.folder, **_alpha(draft.tags)) for name, draft in found.items()}
+    return {name: spec_of(name, draft) for name, draft in found.items()}
+
+
+def draft_sources(deployment: Deployment) -> dict[str, DraftSource]:
+    """Where every draft of a deployment comes from, by the name that requests use; the general one first."""
+    drafts = deployment.drafts
+    return {**({GENERAL: drafts.general} if drafts.general else {}), **drafts.topics}
+
+
+def spec_of(name: str, draft: Resolved) -> DraftSpec:
+    """What the pool needs to know of a version."""
+    return DraftSpec(name, draft.label, draft.folder, **_alpha(draft.tags))
 
 
 def _check(draft: Resolved, target: Path, target_fingerprint: str | None) -> None:

@@ -9,6 +9,7 @@ from router.encoder import load_encoder
 from router.topic_router import TopicRouter
 from serving.config import Deployment
 from serving.deployment import Resolver
+from serving.plan import draft_sources
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def open_router(deployment: Deployment) -> DeployedRouter:
     Raises:
         PolydraftError: it has no router, or the router cannot be used.
     """
-    section, drafts = deployment.router, deployment.drafts
+    section = deployment.router
     if section is None:
         raise ConfigError("this deployment has no router", do="give it a router section")
     resolver = Resolver(deployment)
@@ -39,5 +40,5 @@ def open_router(deployment: Deployment) -> DeployedRouter:
     router = TopicRouter.load(folder, load_encoder(section.embedding, section.max_tokens))
     if section.min_confidence is not None:
         router = router.with_min_confidence(section.min_confidence)
-    sources = {**({GENERAL: drafts.general} if drafts.general else {}), **drafts.topics}
+    sources = draft_sources(deployment)
     return DeployedRouter(router, {name: resolver.resolve(each.model, name).label for name, each in sources.items()})

@@ -24,6 +24,7 @@ from serving.dispatch import Dispatcher
 from serving.endpoints import Desk, OpenAISpec
 from serving.engine import Engine, build_engine
 from serving.errors import to_http
+from serving.following import DraftFollower
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
 from serving.text import TextCodec
@@ -68,7 +69,7 @@ def serve(
 
 
 class WorkerAPI(ls.LitAPI):
-    """What LitServe sends to the worker process: the plan, and the near ends of two pipes."""
+    """What LitServe sends to the worker process: the plan, and the near ends of its pipes."""
 
     def __init__(
         self,
@@ -77,17 +78,19 @@ class WorkerAPI(ls.LitAPI):
         cancellations: Connection,
         news: Connection,
         problems: Connection,
+        versions: Connection,
         build: Callable[[Plan], Engine],
     ):
         super().__init__(spec=spec, loop=WorkerLoop())
         self.plan, self.cancellations, self.news = plan, cancellations, news
-        self.problems, self._build = problems, build
+        self.problems, self._versions, self._build = problems, versions, build
 
     def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
         """Load the model, in the worker."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the main process decides
         try:
             self.engine = self._build(self.plan)
+            self.engine.follow(self._versions)
         except PolydraftError as error:
             self.problems.send(error)
             logging.getLogger("litserve").setLevel(logging.CRITICAL)  # the main process says it in one line
@@ -116,9 +119,11 @@ class PolydraftServer(ls.LitServer):
         cancellations, self._control = context.Pipe(duplex=False)
         self._news, news = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
+        versions, new_version = context.Pipe(duplex=False)
+        self._follower = DraftFollower(deployment, plan.drafts, new_version.send)
         self._spec = OpenAISpec()
         super().__init__(
-            WorkerAPI(self._spec, plan, cancellations, news, problems, build),
+            WorkerAPI(self._spec, plan, cancellations, news, problems, versions, build),
             accelerator="cpu",
             timeout=False,
             healthcheck_path="/litserve/health",
@@ -167,6 +172,12 @@ class PolydraftServer(ls.LitServer):
                 raise self._problems.recv()
             if not is_alive:
                 raise ServerError(f"the model process ended while loading (exit code {process.exitcode})")
+
+    def _start_server(self, *args: Any, **options: Any) -> Any:
+        """Fork the HTTP process, then follow the registry: a thread that holds a lock must not be forked."""
+        processes = super()._start_server(*args, **options)
+        self._follower.start()
+        return processes
 
     def _desk(self) -> Desk:
         plan, codec = self._plan, TextCodec(self._plan.target)
