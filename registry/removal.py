@@ -1,5 +1,6 @@
 """Which versions nobody will ask for again, and how they go: first out of sight, then their files."""
 
+import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,6 @@ def remove(registry: Registry, models: Collection[str], rule: Rule) -> list[Vers
     """Remove what may go of each model, looking again under the lock under which aliases move; free the files.
 
     Killed in between, versions are gone or there, and the next call frees the files of those that are gone.
-    A registry behind a server frees files of versions only if it lets clients delete.
     """
     gone: list[Version] = []
     for model in sorted(models):
@@ -65,6 +65,8 @@ def remove(registry: Registry, models: Collection[str], rule: Rule) -> list[Vers
                     for version in removable(summary, rule, datetime.now(UTC)):
                         registry.client.delete_model_version(model, str(version.version))
                         gone.append(version)
+                        if registry.location.is_server:
+                            shutil.rmtree(version.folder, ignore_errors=True)  # a download, nobody's original
     leftovers.collect_files(registry.client, registry.location)
     return gone
 

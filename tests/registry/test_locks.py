@@ -1,7 +1,7 @@
 import threading
 from pathlib import Path
 
-from registry.locks import exclusive
+from registry.locks import attempt, exclusive
 
 
 def test_a_second_holder_waits_for_the_first(tmp_path: Path) -> None:
@@ -28,3 +28,11 @@ def test_different_locks_do_not_meet(tmp_path: Path) -> None:
     """Two models can be promoted at the same time."""
     with exclusive(tmp_path / "a.lock"), exclusive(tmp_path / "b.lock"):
         pass
+
+
+def test_an_attempt_does_not_wait(tmp_path: Path) -> None:
+    """It says whether it holds the lock; afterwards the lock is free."""
+    with exclusive(tmp_path / "a.lock"), attempt(tmp_path / "a.lock") as held:
+        assert not held
+    with attempt(tmp_path / "a.lock") as held:
+        assert held

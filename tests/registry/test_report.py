@@ -2,7 +2,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.report import list_rows, show_document
+from registry.records import RunRecord
+from registry.report import day, list_rows, show_document, show_lines
 from registry.version import ModelSummary, Version
 
 
@@ -43,3 +44,34 @@ def test_the_document_of_a_version_tells_all() -> None:
     assert (document["run"], document["parent"], document["aliases"]) == ("run1", "v7", ["champion"])
     assert [line["version"] for line in document["versions"]] == ["v2", "v1"]
     json.dumps(document)
+
+
+def test_a_champion_is_since_its_promotion_not_its_registration() -> None:
+    """The tag of the promotion wins; a promoted challenger is no challenger; broken-off models are left out."""
+    version = _version(1, ("champion", "challenger"), champion_since="2026-03-09T10:00:00+00:00")
+    models = [
+        ModelSummary("starter-draft-sql", {"champion": 1, "challenger": 1}, (version,), {}),
+        ModelSummary("starter-draft-math", {}, (), {}),
+    ]
+    (row,) = list_rows(models)
+    assert (row["since"], row["challenger"]) == ("2026-03-09T10:00:00+00:00", None)
+
+
+def test_days_are_written_as_people_say_them() -> None:
+    """The year only where it is another one."""
+    now = datetime(2026, 3, 14, 12, tzinfo=UTC)
+    assert day(datetime(2026, 3, 14, 1, tzinfo=UTC), now) == "today"
+    assert day(datetime(2026, 3, 9, tzinfo=UTC), now) == "9 Mar"
+    assert day(datetime(2025, 3, 14, tzinfo=UTC), now) == "14 Mar 2025"
+
+
+def test_people_see_the_facts_that_there_are_and_the_other_versions() -> None:
+    """Empty facts are left out; data are shown with their digests."""
+    summary = _summary()
+    run = RunRecord("sql v1 online", "FINISHED", {}, {}, {}, {"traces-sql (train)": "9c1f" * 9})
+    header, lines = show_lines(show_document(summary, summary.versions[1], run))
+    facts = dict(lines)
+    assert header[0] == "sql@v1"
+    assert (facts["run"], facts["data"], facts["from"]) == ("sql v1 online", "traces-sql (train) 9c1f9c1f", "v7")
+    assert "tokens/run" not in facts
+    assert facts["v2"] == "challenger"

@@ -5,15 +5,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from configs.errors import RegistryError
+from registry.removal import Rule, remove
 from registry.section import RegistrySection
 from registry.store import Registry
 from registry.ui import links, ui_command, ui_environment, version_link
+from registry.verdicts import promote
 from registry.version import ModelSummary
 from tests.registry.conftest import MakeFolder
 
@@ -87,6 +90,27 @@ def test_a_registry_behind_http_works_like_the_local_one(
         registry.resolve("registry://a-draft-sq@champion")
     assert httpx.get(f"{server}/").status_code == 200
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_versions_behind_a_server_are_promoted_and_removed(
+    server: str, served_home: Path, make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Verdicts reach the runs, killed jobs of this machine are ended, and files are freed on the server's side."""
+    monkeypatch.setenv("POLYDRAFT_HOME", str(tmp_path / "another machine"))
+    monkeypatch.setattr("registry.removal.YOUNGEST", timedelta(0))
+    registry = Registry.open(RegistrySection(uri=server))
+    versions = [registry.register("c-draft-sql", make_folder(text), {}, experiment="c") for text in ("one", "two")]
+    promoted = promote(registry, versions[1], None, "better")
+    record = registry.run_of(promoted)
+    assert record is not None
+    assert record.tags["verdict"] == "promoted"
+    files = list(served_home.rglob("model.safetensors"))
+    gone = remove(registry, ["c-draft-sql"], Rule(keep=0))
+    assert [version.version for version in gone] == [1]
+    assert len(list(served_home.rglob("model.safetensors"))) == len(files) - 1
+    assert not versions[0].folder.exists()
+    assert registry.resolve("registry://c-draft-sql@champion").version == 2
 
 
 @pytest.mark.slow
