@@ -24,7 +24,7 @@ def confidence_sequence(differences: Tensor, rule: GateRule) -> Bounds:
 
     The mean +- s sqrt(2 (t rho^2 + 1) / (t^2 rho^2) ln(sqrt(t rho^2 + 1) / (2 alpha))), s being the standard deviation
     so far (Waudby-Smith et al. 2021, arXiv 2103.06476). Asymptotic: where single differences are as skewed to the
-    left as an exponential law, it errs in about one stream of ten; `betting_wealth` does not.
+    left as an exponential law, it errs more often than it says; `betting_wealth` does not.
 
     Args:
         differences: independent by request, [..., t].

@@ -1,6 +1,6 @@
 """Replay of several drafts over recorded answers, by topic and draft, with intervals over requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,12 +57,6 @@ def figures(acceptances: Sequence[Acceptance], longest: int, costs: StepCosts) -
         "predicted_speedup": float(tokens.sum() / cost[:, best].sum()),
         **_interval("predicted_speedup", tokens, cost[:, best : best + 1]),
     }
-
-
-def saving(rows: Sequence[Row], than: str) -> Mapping[tuple[str, str], float]:
-    """Relative saving in cost a token over the draft ``than``, by topic and draft, each at its best length."""
-    base = {row["topic"]: row["cost_per_token"] for row in rows if row["draft"] == than}
-    return {(row["topic"], row["draft"]): 1 - row["cost_per_token"] / base[row["topic"]] for row in rows}
 
 
 def _interval(key: str, top: Tensor, bottom: Tensor) -> Row:

@@ -53,6 +53,12 @@ def test_bounds_are_seldom_ever_wrong_and_the_usual_ones_are():
     assert share_ever(usual[:, RULE.burn_in :] > 0) > 0.2
 
 
+def test_bounds_are_asymptotic():
+    """Where outcomes are as skewed to the left as an exponential law, they err more often: a twin that bets does not."""
+    assert 0.05 < share_ever(confidence_sequence(-skewed(), RULE).lower > 0) < 0.15
+    assert share_ever(betting_wealth(-skewed()) >= 20) <= 0.05
+
+
 def test_bounds_find_a_difference():
     """A mean of a quarter of a standard deviation is seen in nearly every stream."""
     assert share_ever(confidence_sequence(streams(0.01), RULE).lower > 0) > 0.99
