@@ -22,7 +22,7 @@ class Figures:
     Attributes:
         alpha_t0, alpha_t1: chance that a drafted token is accepted given that its position was reached, at
             temperature 0 and 1; the second is an upper bound where laws have tails.
-        loss: forward KL in nats a token, over buckets.
+        loss: forward KL in nats a token, over buckets, with the whole head: without a token it is infinite.
         by_position_t0, by_position_t1: chance that the first, second, ... token of a draft is accepted, with
             drafts beginning everywhere.
         tokens: how many were looked at.
@@ -53,8 +53,8 @@ class Figures:
         }
 
     def document(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON, which knows no tuples."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> "Figures":
@@ -84,8 +84,9 @@ def measure(
         if not rows:
             break
         batch = collate(rows, device)
-        logits = restrict(student_logits(student, batch), vocabulary)
+        logits = student_logits(student, batch)
         losses.append(LOSSES["forward_kl"](logits, batch.targets))
+        logits = restrict(logits, vocabulary)
         for kept, values in zip((greedy, sampled), agreement(logits, batch.targets), strict=True):
             kept += torch.split(values.cpu(), batch.lengths)
     return Figures(

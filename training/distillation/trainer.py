@@ -33,7 +33,7 @@ class History:
 
     Attributes:
         losses: of every step.
-        validations: step (counted from 1) and figures.
+        validations: steps done (0: before the first one) and figures.
         best: the best mean alpha so far.
         stale: validations since then.
     """
@@ -119,11 +119,14 @@ class _Job:
 
     def run(self, report: Report | None) -> History:
         self._restore()
+        validates = bool(self.validation) and self.plan.validate_every > 0
+        if validates and not self.history.validations:
+            self._validate()  # what it begins with is a candidate, too
         while not self.history.finished:
             self._step(self.schedule.batch(self.history.step))
             done = self.history.step
             last = done == self.total
-            if self.validation and self.plan.validate_every and (last or done % self.plan.validate_every == 0):
+            if validates and (last or done % self.plan.validate_every == 0):
                 self._validate()
             self.history.finished = last or (0 < self.plan.patience <= self.history.stale)
             if self.history.finished or done % self.plan.save_every == 0:

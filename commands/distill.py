@@ -1,0 +1,119 @@
+"""`polydraft distill`: train a draft of one topic from the target's own answers."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.options import AsJson, ConfigFile, Output
+from configs.console import emit, hint, table
+from configs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from training.distillation.job import Result
+    from training.distillation.presets import Preset
+
+
+def distill(
+    topic: Annotated[str, typer.Option(help="What the draft is for; a new topic goes on from the general draft.")],
+    data: Annotated[
+        Path | None, typer.Option(help="JSON lines with prompt (and response, topic, split); the target answers them.")
+    ] = None,
+    traces: Annotated[Path | None, typer.Option(help="Folder of recorded answers.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Version to go on from, such as sql@v3.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Checkpoints; the same command goes on from them.")] = None,
+    preset: Annotated[str, typer.Option(help="topic | fastdraft")] = "topic",
+    source: Annotated[
+        str, typer.Option(help="Who writes: teacher | data | student | mixed-request | mixed-token.")
+    ] = "teacher",
+    positions: Annotated[str, typer.Option(help="Of traces: all (wrong ones count twice) | wrong.")] = "all",
+    loss: Annotated[
+        str | None, typer.Option(help="lk | tvd | jsd | forward_kl | reverse_kl | argmax; of the last stage.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the last stage.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the last stage.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the last stage.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="120 prompts and 24 steps a stage, to try it.")] = False,
+    register: Annotated[bool, typer.Option(help="Register the result as challenger.")] = True,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
+    background: Annotated[bool, typer.Option("--background", help="One thread, lowest priority.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Distil a draft, measure it on prompts it has not seen, register it as challenger; resumable at any moment."""
+    import os
+
+    import torch
+
+    if background:
+        os.nice(19)
+        torch.set_num_threads(1)
+    from training.distillation.job import Job, run_job
+    from training.distillation.parent import find_parent
+    from training.distillation.sequences import SOURCES
+
+    _one_of("--source", source, SOURCES)
+    _one_of("--positions", positions, ("all", "wrong"))
+    _one_of("--device", device, ("auto", "cpu", "cuda"))
+    chosen = _preset(preset, quick).with_last(loss=loss, steps=steps, learning_rate=learning_rate, seed=seed)
+    from serving.config import deployment_of
+    from serving.deployment import Resolver, open_registry
+
+    deployment = deployment_of(config)
+    resolver, registry, drafts = Resolver(deployment), open_registry(deployment), deployment.drafts
+    sources = {name: each.model for name, each in drafts.topics.items()}
+    if drafts.general is not None:
+        sources["general"] = drafts.general.model
+    parent = find_parent(
+        registry, deployment.name, topic, from_, sources, lambda reference: resolver.resolve(reference, topic).folder
+    )
+    job = Job(
+        deployment=deployment.name,
+        topic=topic,
+        target=resolver.resolve(deployment.target.model, "target", deployment.target.revision).folder,
+        parent=parent,
+        work=work or Path(),
+        preset_name=preset,
+        preset=chosen,
+        data=data,
+        traces=traces,
+        source=source,  # type: ignore[arg-type]
+        wrong_only=positions == "wrong",
+        limit=120 if quick else None,
+        answer_tokens=64 if quick else 160,
+        max_length=deployment.target.max_length,
+        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
+        command=" ".join(["polydraft", *sys.argv[1:]]),
+    )
+    found = run_job(job if work else job.in_own_folder(Path("out/distill")), registry if register else None)
+    _show(found, as_json, output)
+
+
+def _preset(name: str, quick: bool) -> "Preset":
+    from training.distillation.presets import PRESETS
+
+    _one_of("--preset", name, tuple(PRESETS))
+    return PRESETS[name].quick() if quick else PRESETS[name]
+
+
+def _one_of(option: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise ConfigError(f"{option} {word} is unknown", do=f"use one of {', '.join(known)}")
+
+
+def _show(found: "Result", as_json: bool, output: Path | None) -> None:
+    if as_json or output:
+        emit(vars(found), output)
+    if as_json:
+        return
+    rows = [
+        [name, f"{found.before[key]:.3f}", f"{found.now[key]:.3f}"]
+        for name, key in (("alpha, temperature 0", "alpha_t0"), ("alpha, temperature 1", "alpha_t1"))
+    ]
+    table(["held-out text", found.parent, found.version or "new"], rows)
+    if found.version is None:
+        hint(f"Draft is in {found.folder}; nothing was registered")
+    else:
+        hint(f"Registered {found.version} as challenger. Promote: polydraft registry promote {found.version}")
