@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
 from configs.section import Section
+from drafts.learning import LearningSection
 from drafts.section import DraftsSection
 from registry.section import RegistrySection
 from router.section import RouterSection
@@ -34,6 +35,7 @@ class Deployment(Section):
     router: RouterSection | None = Field(default_factory=RouterSection)
     registry: RegistrySection = Field(default_factory=RegistrySection)
     traces: TracesSection = Field(default_factory=TracesSection)
+    learning: LearningSection = Field(default_factory=LearningSection)
     serving: ServingSection = Field(default_factory=ServingSection)
 
     @property

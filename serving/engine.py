@@ -170,7 +170,8 @@ class Engine:
         return StepMessage(status, outputs, routings, failures)
 
     def _status(self) -> Status:
-        load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free)
+        seconds = round(self._loop.times.total, 3)
+        load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free, seconds)
         traces = self._tracing.state if self._tracing is not None else None
         return Status(os.getpid(), load, self._router_state(), traces)
 

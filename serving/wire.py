@@ -63,11 +63,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy the worker is."""
+    """How busy the worker is; ``step_seconds`` is the time that steps have taken since it started."""
 
     running: int = 0
     waiting: int = 0
     free_slots: int = 0
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,10 @@ class StepMessage:
     def from_json(cls, text: str | bytes) -> "StepMessage":
         """The inverse of `to_json`."""
         document = json.loads(text)
-        pid, running, waiting, free_slots, router, *traces = document["s"]
+        pid, running, waiting, free_slots, step_seconds, router, *traces = document["s"]
+        load = Load(running, waiting, free_slots, step_seconds)
         return cls(
-            Status(pid, Load(running, waiting, free_slots), router, LogState(*traces) if traces else None),
+            Status(pid, load, router, LogState(*traces) if traces else None),
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],

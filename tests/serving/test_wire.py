@@ -2,7 +2,7 @@ from decoding.logprobs import TokenLogprob
 from decoding.request import Origin, SpeculationCounts
 from serving.wire import Load, Output, Routing, Status, StepMessage
 
-STATUS = Status(12, Load(1, 2, 3), "ready")
+STATUS = Status(12, Load(1, 2, 3, 4.567), "ready")
 
 
 class TestStepMessage:

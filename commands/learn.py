@@ -1,0 +1,142 @@
+"""`polydraft learn`: drafts go on learning from what is served, in a process beside the server."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from configs.console import EXIT_NO, hint
+from configs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serving.config import Deployment
+    from training.online.load import Throttle
+    from training.online.subject import Setting, Subject
+
+_NICE = 10
+
+
+def learn(
+    config: Annotated[Path | None, typer.Argument(help="Deployment file; without it, the starter.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Do what is due now; exit code 1 if nothing was promoted.")
+    ] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Whose load to mind; without it, the deployment's host and port.")
+    ] = None,
+) -> None:
+    """Follow the traces, train drafts while load is low, promote what the gate lets pass, until stopped."""
+    os.nice(_NICE)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported
+    from serving.config import deployment_of
+
+    deployment = deployment_of(config)
+    _check(deployment)
+    import torch
+
+    torch.set_num_threads(1)
+    from training.online.follow import alone, follow
+    from training.online.follow import once as do_once
+    from training.online.load import HealthLoad, LoadMeter, Throttle
+
+    meter = LoadMeter(HealthLoad(server or _url(deployment)))
+    between = Throttle(meter, deployment.learning.max_utilisation, _stop_event(), hint)
+    subjects, place = _subjects(deployment, between, hint)
+    with alone(place):
+        if once:
+            promoted = do_once(subjects)
+        else:
+            folder = deployment.traces.path(deployment.name)
+            hint(f"Learning from {folder}, {len(subjects)} drafts; stop it with Ctrl-C, it goes on where it was")
+            promoted = follow(subjects, between)
+    hint(f"{promoted or 'No'} {'draft was' if promoted == 1 else 'drafts were'} promoted")
+    raise typer.Exit(EXIT_NO if once and not promoted else 0)
+
+
+def _check(deployment: "Deployment") -> None:
+    if not deployment.learning.enabled:
+        raise ConfigError(
+            f"drafts of {deployment.name} may not learn", do="set learning.enabled and traces.enabled to true"
+        )
+    if not deployment.traces.enabled:
+        raise ConfigError(
+            f"{deployment.name} keeps no traces to learn from", do="set traces.enabled to true and serve it"
+        )
+
+
+def _url(deployment: "Deployment") -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(deployment.serving.host, deployment.serving.host)  # noqa: S104
+    return f"http://{host}:{deployment.serving.port}"
+
+
+def _stop_event() -> Event:
+    """Set by the first SIGTERM or Ctrl-C; the second Ctrl-C does not wait for the step."""
+    stop = Event()
+
+    def ask(number: int, _: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return stop
+
+
+def _subjects(
+    deployment: "Deployment", between: "Throttle", say: Callable[[str], None]
+) -> tuple[list["Subject"], Path]:
+    """Every draft that an alias leads to, and the folder of their learner's state."""
+    from drafts.pool import GENERAL
+    from registry.names import CHAMPION, Reference
+    from serving.deployment import REGISTRY_SCHEME, open_registry
+    from serving.plan import draft_sources
+    from training.online.publish import Book
+    from training.online.state import Desk
+    from training.online.subject import Subject
+
+    registry = open_registry(deployment)
+    place = registry.location.state / "learning" / deployment.name
+    setting = _setting(deployment, between, say)
+    sources = draft_sources(deployment)
+    topics = {name: None if name == GENERAL else name for name in sources}  # of traces
+    found = []
+    for name, source in sources.items():
+        reference = Reference.parse(source.model) if source.model.startswith(REGISTRY_SCHEME) else None
+        if reference is None or reference.alias != CHAMPION:
+            say(f"{name}: {source.model} is no champion of the registry; it stays as it is")
+            continue
+        book = Book(registry, deployment.name, name, reference.model)
+        others = [topic for other, topic in topics.items() if other != name]
+        found.append(Subject(setting, book, Desk(place / name), [topics[name]], others))
+    if not found:
+        raise ConfigError(
+            f"no draft of {deployment.name} can learn", do="name drafts as registry://NAME@champion under drafts"
+        )
+    return found, place
+
+
+def _setting(deployment: "Deployment", between: "Throttle", say: Callable[[str], None]) -> "Setting":
+    from decoding.checkpoint import fingerprint
+    from drafts.compatibility import tokenizer_fingerprint
+    from serving.deployment import Resolver
+    from training.online.log import Log
+    from training.online.subject import Setting
+    from training.online.trial import LENGTH
+
+    target = Resolver(deployment).resolve(deployment.target.model, "target", deployment.target.revision).folder
+    weights = fingerprint(target)
+    return Setting(
+        learning=deployment.learning,
+        log=Log(deployment.traces.path(deployment.name), weights),
+        tokenizer=target,
+        tags={"target": weights, "tokenizer": tokenizer_fingerprint(target)},
+        between=between,
+        say=say,
+        document=deployment.model_dump(mode="json"),
+        length=deployment.decoding.num_draft_tokens or LENGTH,
+    )
