@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands import bench, gate, registry, replay, traces
+from commands import bench, distill, gate, registry, replay, traces
 from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
@@ -43,6 +43,7 @@ for name, group in {
     "help": help_app,
 }.items():
     app.add_typer(group, name=name)
+app.command()(distill.distill)
 app.command()(experiment)
 app.command()(replay.replay)
 
