@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Arm:
         epochs: passes over them; 0 leaves the draft as it started.
         start: the arm whose weights it goes on from; None is the base, a draft that has only read the corpus.
         from_scratch: start from random weights instead.
+        paced_by: a topic whose passes ``epochs`` counts: training is as long as it would be on that topic's texts.
     """
 
     shape: Shape
@@ -40,6 +42,7 @@ class Arm:
     seed: int
     start: "Arm | None" = None
     from_scratch: bool = False
+    paced_by: str | None = None
 
 
 def train(arm: Arm, material: Material) -> Path:
@@ -51,13 +54,22 @@ def train(arm: Arm, material: Material) -> Path:
     draft = _beginning(arm, material)
     if arm.epochs:
         parts = [first(material.answers[topic], count) for topic, count in arm.topics]
-        plan = DistilConfig(epochs=arm.epochs, learning_rate=arm.learning_rate, seed=arm.seed)
+        plan = DistilConfig(
+            epochs=arm.epochs * _pace(arm, parts, material), learning_rate=arm.learning_rate, seed=arm.seed
+        )
         distil(draft, parts, place / "training", plan, material.fingerprint)
     save_float16(draft, material.tokenizer, folder)
     place.mkdir(parents=True, exist_ok=True)
     (place / "done.json").write_text(json.dumps({"arm": repr(arm)}))
     logger.info("trained %s on %s, seed %d", arm.shape.name, ", ".join(topic for topic, _ in arm.topics), arm.seed)
     return folder
+
+
+def _pace(arm: Arm, parts: Sequence[Answers], material: Material) -> float:
+    """Passes over ``parts`` that are as long as one over the texts that pace the arm."""
+    if arm.paced_by is None:
+        return 1.0
+    return len(material.answers[arm.paced_by].token_ids) / sum(len(part.token_ids) for part in parts)
 
 
 def arm_digest(arm: Arm, material: Material) -> str:

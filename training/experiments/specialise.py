@@ -6,8 +6,9 @@ from training.experiments.comparison import Comparison
 from training.experiments.shapes import QUARTER, SHIPPED, SIX_FOLD, SIXTEENTH, Shape
 from training.starter.corpus import TOPICS
 
-POOLED, CONTROL, SPECIALISED = "pooled", "pooled, as many steps more", "specialised"
-SCRATCH, WRONG, WIDE = "from scratch", "wrong specialist", "pooled, six times as large"
+POOLED, CONTROL, LONG_CONTROL = "pooled", "pooled, as many steps more", "pooled, as long as all six"
+SPECIALISED, SCRATCH, WRONG = "specialised", "from scratch", "wrong specialist"
+WIDE = "pooled, six times as large"
 ALL = tuple((topic, None) for topic in TOPICS)
 
 
@@ -16,11 +17,17 @@ def pooled(shape: Shape, budget: Budget, seed: int) -> Arm:
     return Arm(shape, ALL, budget.pooled_epochs, POOLED_RATE, seed)
 
 
-def control(shape: Shape, budget: Budget, seed: int) -> Arm:
-    """The general draft, trained on by as many steps as all specialised drafts together, on the mix.
+def control(shape: Shape, budget: Budget, seed: int, topic: str) -> Arm:
+    """The general draft, trained on by as many steps as the topic's own draft, on the mix.
 
     Without it, more training would pass for specialising.
     """
+    start = pooled(shape, budget, seed)
+    return Arm(shape, ALL, budget.topic_epochs, TOPIC_RATE, seed, start=start, paced_by=topic)
+
+
+def long_control(shape: Shape, budget: Budget, seed: int) -> Arm:
+    """The general draft, trained on by as many steps as all specialised drafts together, on the mix."""
     return Arm(shape, ALL, budget.topic_epochs, TOPIC_RATE, seed, start=pooled(shape, budget, seed))
 
 
@@ -41,25 +48,27 @@ def specialise(budget: Budget) -> Comparison:
     def arms(topic: str, seed: int) -> dict[str, Arm]:
         found = {
             POOLED: pooled(SHIPPED, budget, seed),
-            CONTROL: control(SHIPPED, budget, seed),
+            CONTROL: control(SHIPPED, budget, seed, topic),
+            LONG_CONTROL: long_control(SHIPPED, budget, seed),
             SPECIALISED: specialised(SHIPPED, budget, seed, topic),
             SCRATCH: from_scratch(SHIPPED, budget, seed, topic),
             WRONG: specialised(SHIPPED, budget, seed, wrong_topic(topic, seed)),
         }
         if seed == budget.seeds[0]:
-            found[WIDE] = control(SIX_FOLD, budget, seed)
+            found[WIDE] = long_control(SIX_FOLD, budget, seed)
         return found
 
     return Comparison(arms, CONTROL)
 
 
 def capacity(budget: Budget) -> dict[str, Comparison]:
-    """Control and specialised drafts of the shipped size, a quarter and a sixteenth of it, by name of the size."""
+    """Controls and specialised drafts of the shipped size, a quarter and a sixteenth of it, by name of the size."""
 
     def of(shape: Shape) -> Comparison:
         return Comparison(
             lambda topic, seed: {
-                CONTROL: control(shape, budget, seed),
+                CONTROL: control(shape, budget, seed, topic),
+                LONG_CONTROL: long_control(shape, budget, seed),
                 SPECIALISED: specialised(shape, budget, seed, topic),
             },
             CONTROL,

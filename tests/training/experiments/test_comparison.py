@@ -13,7 +13,7 @@ from training.experiments.budget import QUICK
 from training.experiments.comparison import Comparison, compare
 from training.experiments.material import Material
 from training.experiments.shapes import SIXTEENTH, Shape
-from training.experiments.specialise import SPECIALISED, control, specialise, wrong_topic
+from training.experiments.specialise import CONTROL, LONG_CONTROL, SPECIALISED, control, specialise, wrong_topic
 from training.replay import acceptances
 from training.starter.corpus import TOPICS
 
@@ -66,11 +66,16 @@ def test_a_comparison_has_a_row_for_every_draft_and_trains_each_once(material, m
 
 def test_what_an_arm_becomes_has_a_name_of_its_own(material):
     """All that its weights depend on changes the name; how it will be scored does not."""
-    arm = control(SIXTEENTH, BUDGET, 1)
-    others = [replace(arm, seed=2), replace(arm, shape=Shape(32, 64, head_dim=16)), replace(arm, start=None)]
+    arm = control(SIXTEENTH, BUDGET, 1, "sql")
+    others = [
+        replace(arm, paced_by=None),
+        replace(arm, seed=2),
+        replace(arm, shape=Shape(32, 64, head_dim=16)),
+        replace(arm, start=None),
+    ]
     names = {arm_digest(each, material) for each in (arm, *others)}
     more = replace(material, budget=replace(BUDGET, answers=4))
-    assert len({*names, arm_digest(arm, more)}) == 5
+    assert len({*names, arm_digest(arm, more)}) == 6
     assert arm_digest(arm, replace(material, budget=replace(BUDGET, held_out=99))) in names
 
 
@@ -83,9 +88,14 @@ def test_the_first_texts_of_answers_are_whole(material):
     assert first(answers, 99) is answers
 
 
-def test_a_specialised_draft_sees_its_topic_only_and_the_control_sees_as_much_of_all():
+def test_a_specialised_draft_sees_its_topic_only_and_the_controls_see_the_mix_as_long(material):
     compared = specialise(BUDGET).arms("sql", 1)
-    own, mixed = compared[SPECIALISED], control(compared[SPECIALISED].shape, BUDGET, 1)
+    own, mixed, long = compared[SPECIALISED], compared[CONTROL], compared[LONG_CONTROL]
+    assert long == replace(mixed, paced_by=None)
+    sizes = {topic: len(answers.token_ids) for topic, answers in material.answers.items()}
+    pace = arms_module._pace(mixed, list(material.answers.values()), material)
+    assert pace == pytest.approx(sizes["sql"] / sum(sizes.values()))
+    assert arms_module._pace(long, list(material.answers.values()), material) == 1
     assert own.topics == (("sql", None),)
     assert own.start == mixed.start
     assert (own.epochs, own.learning_rate) == (mixed.epochs, mixed.learning_rate)
