@@ -11,8 +11,10 @@ from configs.console import emit, hint, table
 from configs.errors import ConfigError
 
 if TYPE_CHECKING:
+    from registry.store import Registry
+    from serving.config import Deployment
     from training.distillation.job import Result
-    from training.distillation.presets import Preset
+    from training.distillation.parent import Parent
 
 
 def distill(
@@ -23,7 +25,9 @@ def distill(
     traces: Annotated[Path | None, typer.Option(help="Folder of recorded answers.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="Version to go on from, such as sql@v3.")] = None,
     work: Annotated[Path | None, typer.Option(help="Checkpoints; the same command goes on from them.")] = None,
-    preset: Annotated[str, typer.Option(help="topic | fastdraft")] = "topic",
+    preset: Annotated[
+        str | None, typer.Option(help="topic | again (from a draft of the topic, by default) | fastdraft")
+    ] = None,
     source: Annotated[
         str, typer.Option(help="Who writes: teacher | data | student | mixed-request | mixed-token.")
     ] = "teacher",
@@ -50,32 +54,26 @@ def distill(
     if background:
         os.nice(19)
         torch.set_num_threads(1)
+    from registry.names import draft_model
     from training.distillation.job import Job, run_job
-    from training.distillation.parent import find_parent
+    from training.distillation.presets import PRESETS
     from training.distillation.sequences import SOURCES
 
+    _one_of("--preset", preset or "topic", tuple(PRESETS))
     _one_of("--source", source, SOURCES)
     _one_of("--positions", positions, ("all", "wrong"))
     _one_of("--device", device, ("auto", "cpu", "cuda"))
-    chosen = _preset(preset, quick).with_last(loss=loss, steps=steps, learning_rate=learning_rate, seed=seed)
-    from serving.config import deployment_of
-    from serving.deployment import Resolver, open_registry
-
-    deployment = deployment_of(config)
-    resolver, registry, drafts = Resolver(deployment), open_registry(deployment), deployment.drafts
-    sources = {name: each.model for name, each in drafts.topics.items()}
-    if drafts.general is not None:
-        sources["general"] = drafts.general.model
-    parent = find_parent(
-        registry, deployment.name, topic, from_, sources, lambda reference: resolver.resolve(reference, topic).folder
-    )
+    deployment, target, parent, registry = _resolved(config, topic, from_)
+    name = preset or ("again" if parent.number_in(draft_model(deployment.name, topic)) else "topic")
+    whole = PRESETS[name].quick() if quick else PRESETS[name]
+    chosen = whole.with_last(loss=loss, steps=steps, learning_rate=learning_rate, seed=seed)
     job = Job(
         deployment=deployment.name,
         topic=topic,
-        target=resolver.resolve(deployment.target.model, "target", deployment.target.revision).folder,
+        target=target,
         parent=parent,
         work=work or Path(),
-        preset_name=preset,
+        preset_name=name,
         preset=chosen,
         data=data,
         traces=traces,
@@ -91,11 +89,23 @@ def distill(
     _show(found, as_json, output)
 
 
-def _preset(name: str, quick: bool) -> "Preset":
-    from training.distillation.presets import PRESETS
+def _resolved(config: Path | None, topic: str, wanted: str | None) -> "tuple[Deployment, Path, Parent, Registry]":
+    """A deployment, its target's folder, the draft to go on from, and the registry."""
+    from drafts.pool import GENERAL
+    from serving.config import deployment_of
+    from serving.deployment import Resolver, open_registry
+    from training.distillation.parent import find_parent
 
-    _one_of("--preset", name, tuple(PRESETS))
-    return PRESETS[name].quick() if quick else PRESETS[name]
+    deployment = deployment_of(config)
+    resolver, registry = Resolver(deployment), open_registry(deployment)
+    sources = {name: each.model for name, each in deployment.drafts.topics.items()}
+    if deployment.drafts.general is not None:
+        sources[GENERAL] = deployment.drafts.general.model
+    parent = find_parent(
+        registry, deployment.name, topic, wanted, sources, lambda reference: resolver.resolve(reference, topic).folder
+    )
+    target = resolver.resolve(deployment.target.model, "target", deployment.target.revision).folder
+    return deployment, target, parent, registry
 
 
 def _one_of(option: str, word: str, known: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from decoding.model import LanguageModel
 from decoding.output_vocabulary import read_output_vocabulary
 from decoding.trace_reader import TraceReader
 from drafts.compatibility import tokenizer_fingerprint
+from drafts.pool import GENERAL
 from registry.names import draft_model
 from registry.store import Registry
 from registry.version import Version
@@ -72,6 +73,10 @@ class Job:
     def __post_init__(self) -> None:
         if (self.data is None) == (self.traces is None):
             raise ConfigError("pass either --data or --traces", do="polydraft distill --topic sql --data prompts.jsonl")
+        if self.data is not None and not self.data.is_file():
+            raise ConfigError(f"no file {self.data}", do="pass JSON lines with prompt")
+        if self.traces is not None and not self.traces.is_dir():
+            raise ConfigError(f"no folder {self.traces}", do="pass the folder of a trace log")
         if self.traces is not None and self.preset.needs_text:
             raise ConfigError(f"preset {self.preset_name} reads text; traces have none", do="pass --data")
         if self.traces is not None and self.source != "teacher":
@@ -183,7 +188,8 @@ class _Running:
     def _material(self) -> Material:
         job, folder = self.job, self.job.work / "material"
         if job.traces is not None:
-            reader = TraceReader(job.traces, topics={job.topic}, target=self.identity["target"])
+            topics = None if job.topic == GENERAL else {job.topic}
+            reader = TraceReader(job.traces, topics, target=self.identity["target"])
             return from_trace_log(reader, job.wrong_only, folder, job.limit)
         assert job.data is not None
         longest = max(1, min(job.max_length // 2, job.max_length - job.answer_tokens))

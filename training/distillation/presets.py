@@ -57,6 +57,8 @@ _ALIGN = Plan(learning_rate=7e-4, epochs=2.5, validate_every=50, patience=6, cov
 PRESETS = {
     # Continue from a trained draft on what the target says (learning.md: defaults 2, 3 and 5).
     "topic": Preset((Stage("align", "answers", _ALIGN),)),
+    # The same for a draft that knows the topic already, which larger steps only make forget.
+    "again": Preset((Stage("align", "answers", replace(_ALIGN, learning_rate=2e-4)),)),
     # FastDraft (Zafrir et al. 2024): pre-train, continue on a mix with the domain, align on text that the target
     # wrote. Its 10 billion tokens are whatever --data holds here, its third stage has the target's laws besides.
     "fastdraft": Preset(

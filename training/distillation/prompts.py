@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from configs.console import read_records
 from configs.errors import CorpusError
+from drafts.pool import GENERAL
 from training.distillation.sequences import Prompt
 
 _PERCENT = 10  # of prompts, for development; and as many for validation where the data have no split
@@ -38,9 +39,9 @@ def read_prompts(
 ) -> Prompts:
     """Records with ``prompt`` and, if there are any, ``response``, ``topic`` and ``split``.
 
-    A record without a topic is of the topic in question. Without ``split``, one prompt in ten is for validation;
-    records of any split but ``train`` and ``validation`` are left alone. Which prompts are taken depends on
-    nothing but their text.
+    A record without a topic is of the topic in question; for the general draft every record counts. Without
+    ``split``, one prompt in ten is for validation; records of any split but ``train`` and ``validation`` are left
+    alone. Which prompts are taken depends on nothing but their text.
 
     Args:
         longest: prompts of more tokens are left out.
@@ -81,7 +82,7 @@ def _kind(text: str, record: Mapping[str, Any], topic: str) -> str:
     split = record.get("split") or ("validation" if share >= 100 - _PERCENT else "train")
     if split not in ("train", "validation"):
         return ""
-    if record.get("topic", topic) != topic:
+    if topic != GENERAL and record.get("topic", topic) != topic:
         return "others" if split == "train" else ""
     return "development" if split == "train" and share < _PERCENT else str(split)
 

@@ -63,6 +63,9 @@ def test_other_topics_are_others_and_other_splits_nothing(tmp_path, tokenizer):
     assert found.others[0].response is None
     few = read_prompts(write_lines(tmp_path, records), "sql", tokenizer, longest=99, limit=5)
     assert len(few.train) == 5
+    general = read_prompts(write_lines(tmp_path, records), "general", tokenizer, longest=99)
+    assert ids(general.validation) > ids(found.validation)
+    assert general.others == []
     assert len(few.validation) <= 4
 
 
