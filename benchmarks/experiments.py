@@ -10,6 +10,7 @@ from training.experiments.budget import Budget
 from training.experiments.comparison import Comparison, compare
 from training.experiments.epochs import epochs, size
 from training.experiments.imbalance import imbalance, late
+from training.experiments.losses import losses
 from training.experiments.material import Material
 from training.experiments.specialise import capacity, specialise
 
@@ -20,6 +21,7 @@ EXPERIMENTS: dict[str, Callable[[Budget], dict[str, Comparison]]] = {  # and the
     "specialise": lambda budget: {"": specialise(budget)},
     "capacity": capacity,
     "imbalance": lambda budget: {"80/15/5": imbalance(budget), "late topic": late(budget)},
+    "losses": lambda budget: {"": losses(budget)},
     "epochs": lambda budget: {"": epochs(budget)},
     "size": lambda budget: {"": size(budget)},
 }

@@ -20,6 +20,7 @@ class Experiment(StrEnum):
     CAPACITY = "capacity"
     IMBALANCE = "imbalance"
     EPOCHS = "epochs"
+    LOSSES = "losses"
     SIZE = "size"
 
 
@@ -42,6 +43,7 @@ def experiment(
     capacity: the same at the shipped size, a quarter and a sixteenth of it.
     imbalance: topics at 80, 15 and 5 percent of the mix, and a topic that arrives late.
     epochs: an untuned draft after 0, 1 and 2 passes over a topic's answers.
+    losses: every distillation loss, on a draft that goes on from the general one.
     size: a small distilled draft beside an untuned one of seven times its size.
     """
     from benchmarks.experiments import command_of, run_experiment

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
+from training.distillation.plan import Plan
+from training.distillation.trainer import train as distil
 from training.experiments.material import Material
 from training.experiments.shapes import Shape
 from training.starter.answers import Answers
-from training.starter.distil import DistilConfig, distil
 from training.starter.export import save_float16
 from training.starter.pretrain import PretrainConfig, pretrain
 
@@ -33,6 +34,7 @@ class Arm:
         start: the arm whose weights it goes on from; None is the base, a draft that has only read the corpus.
         from_scratch: start from random weights instead.
         paced_by: a topic whose passes ``epochs`` counts: training is as long as it would be on that topic's texts.
+        loss, argmax_weight: as in `training.distillation.plan.Plan`; the defaults are the starter's.
     """
 
     shape: Shape
@@ -43,6 +45,8 @@ class Arm:
     start: "Arm | None" = None
     from_scratch: bool = False
     paced_by: str | None = None
+    loss: str = "lk"
+    argmax_weight: float = 0.2
 
 
 def train(arm: Arm, material: Material) -> Path:
@@ -54,15 +58,26 @@ def train(arm: Arm, material: Material) -> Path:
     draft = _beginning(arm, material)
     if arm.epochs:
         parts = [first(material.answers[topic], count) for topic, count in arm.topics]
-        plan = DistilConfig(
-            epochs=arm.epochs * _pace(arm, parts, material), learning_rate=arm.learning_rate, seed=arm.seed
-        )
-        distil(draft, parts, place / "training", plan, material.fingerprint)
+        plan = _plan(arm, arm.epochs * _pace(arm, parts, material))
+        examples = [part.examples() for part in parts]
+        distil(draft, examples, place / "training", plan, {"target": material.fingerprint})
     save_float16(draft, material.tokenizer, folder)
     place.mkdir(parents=True, exist_ok=True)
     (place / "done.json").write_text(json.dumps({"arm": repr(arm)}))
     logger.info("trained %s on %s, seed %d", arm.shape.name, ", ".join(topic for topic, _ in arm.topics), arm.seed)
     return folder
+
+
+def _plan(arm: Arm, epochs: float) -> Plan:
+    return Plan(
+        loss=arm.loss,
+        argmax_weight=arm.argmax_weight,
+        warmup_kl=0.0,
+        learning_rate=arm.learning_rate,
+        epochs=epochs,
+        seed=arm.seed,
+        save_every=200,
+    )
 
 
 def _pace(arm: Arm, parts: Sequence[Answers], material: Material) -> float:
