@@ -67,6 +67,9 @@ def registry_compare(
         emit(document, output)
     if not as_json:
         table(*comparison_lines(document))
+        if not document["same_held_out_text"]:
+            hint("Their figures may come from different text. On the same answers:")
+            hint(f"  polydraft replay --draft {one.label} --draft {other.label}")
 
 
 @app.command("promote")

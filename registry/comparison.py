@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.aliases import PREVIOUS, SINCE
-from registry.figures import FIGURES, GROUPS, metrics_of
+from registry.figures import FIGURES, FINAL, GROUPS, metrics_of
 from registry.records import RunRecord
 from registry.version import Version
 
@@ -12,6 +12,8 @@ Document = dict[str, Any]
 
 # What is compared apart from figures: the rest is about when and how a version was stored.
 _UNTOLD = {"content", "starter", "verdict", "verdict_reason", PREVIOUS, SINCE}
+_CONFIG = "config: "
+_HELD_OUT = ("(validation)", "(gate)")
 
 
 def compare(one: Version, other: Version, runs: tuple[RunRecord | None, RunRecord | None]) -> Document:
@@ -21,6 +23,7 @@ def compare(one: Version, other: Version, runs: tuple[RunRecord | None, RunRecor
     return {
         "versions": [one.label, other.label],
         "figures": [_row(name, figures[0].get(name), figures[1].get(name)) for name in names],
+        "same_held_out_text": _held_out(runs[0]) is not None and _held_out(runs[0]) == _held_out(runs[1]),
         "verdicts": [_verdict(one), _verdict(other)],
         "differs": _differences(one, other, runs),
     }
@@ -41,8 +44,19 @@ def comparison_lines(document: Document) -> tuple[list[str], list[list[str]]]:
 
 def _figures(version: Version, run: RunRecord | None) -> dict[str, float]:
     logged = {} if run is None else {key: run.figures[key] for key in run.figures if key.partition("/")[0] in GROUPS}
-    # The tags win: of a curve, MLflow hands back the last point, not the final figure at step 0.
-    return dict(sorted({**logged, **metrics_of(version.tags)}.items()))
+    final = (
+        {}
+        if run is None
+        else {key.removeprefix(FINAL): run.figures[key] for key in run.figures if key.startswith(FINAL)}
+    )
+    # Of a curve, MLflow hands back the last point, which is not what was registered.
+    return dict(sorted({**logged, **final, **metrics_of(version.tags)}.items()))
+
+
+def _held_out(run: RunRecord | None) -> dict[str, str] | None:
+    """The data that figures were measured on; None where nothing says."""
+    data = {} if run is None else {name: run.data[name] for name in run.data if name.endswith(_HELD_OUT)}
+    return data or None
 
 
 def _row(name: str, first: float | None, second: float | None) -> Document:
@@ -58,6 +72,8 @@ def _verdict(version: Version) -> str | None:
 def _differences(one: Version, other: Version, runs: tuple[RunRecord | None, RunRecord | None]) -> list[Document]:
     told = [_told(version, run) for version, run in zip((one, other), runs, strict=True)]
     names = [name for name in dict.fromkeys([*told[0], *told[1]]) if told[0].get(name) != told[1].get(name)]
+    if any(run is None or not run.params for run in runs):  # nothing to set a configuration beside
+        names = [name for name in names if not name.startswith(_CONFIG)]
     return [{"what": name, "first": told[0].get(name), "second": told[1].get(name)} for name in names]
 
 
@@ -67,7 +83,7 @@ def _told(version: Version, run: RunRecord | None) -> dict[str, str]:
         return tags
     git: Mapping[str, str] = {"git": run.tags["git"]} if "git" in run.tags else {}
     data = {f"data: {name}": digest for name, digest in run.data.items()}
-    return {**tags, **git, **data, **{f"config: {key}": value for key, value in sorted(run.params.items())}}
+    return {**tags, **git, **data, **{f"{_CONFIG}{key}": value for key, value in sorted(run.params.items())}}
 
 
 def _shown(value: float | None) -> str:

@@ -15,6 +15,7 @@ _TOKENS, _RUNS = "tokens_per_target_run", "cost/runs_per_1000_tokens"
 _POSITIONS = "acceptance_by_position"
 FIGURES = frozenset({*_METRICS, _TOKENS, _POSITIONS})  # tags of a version that are figures
 GROUPS = ("acceptance", "cost", "gate", "loss", "speed", "calibration", "regret", "scope", "topic")  # of charts
+FINAL = "final/"  # before the name of a final figure whose name has a curve
 
 
 def metrics_of(tags: Mapping[str, str]) -> dict[str, float]:

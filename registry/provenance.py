@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -35,9 +36,9 @@ def source_tags() -> dict[str, str]:
 
 
 def _command() -> str:
-    """The command line, the program by its name alone."""
+    """The program and its subcommands, as in ``polydraft distill``; options and paths say nothing here."""
     program, *words = sys.argv if sys.argv and sys.argv[0] else ["python"]
-    return " ".join([Path(program).name, *words])[:500]
+    return " ".join([Path(program).name, *takewhile(str.isalpha, words)])
 
 
 class SystemMetrics:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from registry.connection import answering
+from registry.figures import FINAL
 from registry.location import Location
 from registry.ownership import OWNER, Ownership
 from registry.provenance import SystemMetrics, source_tags
@@ -40,6 +41,7 @@ class Run:
         self.run_id = run_id
         self.owner = owner
         self.system = SystemMetrics()
+        self.curves: set[str] = set()
 
     @classmethod
     def start(
@@ -58,19 +60,26 @@ class Run:
         owner = Ownership(location, seen.data.tags.get(OWNER, ""))
         client.set_tag(run_id, OWNER, owner.token)
         client.update_run(run_id, status="RUNNING")
-        return cls(client, location, seen.info.experiment_id, run_id, owner)
+        resumed = cls(client, location, seen.info.experiment_id, run_id, owner)
+        resumed.curves.update(key for key in seen.data.metrics if client.get_metric_history(run_id, key)[-1].step)
+        return resumed
 
     def log(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log figures, all of them in one request.
 
         Final ones at step 0, which MLflow shows as bars; curves from step 1, every few steps: a request
-        takes tens of milliseconds. Names are ``GROUP/NAME`` as in `registry.figures`. With curves goes, at
-        most every ten seconds, what the process costs the machine (``system/...``).
+        takes tens of milliseconds. Names are ``GROUP/NAME`` as in `registry.figures`; a final figure whose
+        name has a curve goes to ``final/GROUP/NAME``, or it would be drawn as the curve's beginning. With
+        curves goes, at most every ten seconds, what the process costs the machine (``system/...``).
         """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        figures = {**metrics, **self.system.due()} if step else metrics
+        if step:
+            figures = {**metrics, **self.system.due()}
+            self.curves.update(figures)
+        else:
+            figures = {f"{FINAL}{key}" if key in self.curves else key: value for key, value in metrics.items()}
         self._batch("metrics", [Metric(key, float(value), now, step) for key, value in figures.items()])
 
     def log_params(self, params: Mapping[str, object]) -> None:

@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 _WIDTH = 1280
 # The assistant's panel takes a third of the page and says nothing about drafts; nor does its button.
 _CLOSE = """document.querySelector('[data-component-id="mlflow.assistant.chat_panel.close"]')?.click()"""
-_HIDE = """document.querySelector('[data-component-id="mlflow.assistant.fab"]')?.remove()"""
+_HIDE = """document.head.insertAdjacentHTML('beforeend',
+  '<style>[data-component-id="mlflow.assistant.fab"], .modebar { display: none !important }</style>')"""
 _FOLD_TAGS = (
     """[...document.querySelectorAll('[role=button]')].find(each => each.innerText.trim() === 'Tags')?.click()"""
 )

@@ -113,7 +113,7 @@ def test_a_run_says_where_it_came_from_and_what_it_cost(registry: Registry) -> N
         run.log({"acceptance/alpha": 0.5})
         run.log({"loss/train": 1.0}, step=1)
     seen = registry.client.get_run(run.run_id)
-    assert seen.data.tags["mlflow.source.name"]
+    assert "/" not in seen.data.tags["mlflow.source.name"]
     assert seen.data.tags.get("git") == revision()
     (point,) = registry.client.get_metric_history(run.run_id, "system/peak_memory_mebibytes")
     assert (point.step, point.value > 1) == (1, True)
@@ -126,3 +126,17 @@ def test_system_figures_come_once_an_interval() -> None:
     """Asked at every step, they answer rarely."""
     assert SystemMetrics(interval=3600).due() == {}
     assert SystemMetrics(interval=0).due().keys() >= {"system/cpu_percent_of_one_core"}
+
+
+def test_a_final_figure_is_not_drawn_as_the_beginning_of_its_curve(registry: Registry) -> None:
+    """It gets a name of its own, also after the job was killed and resumed."""
+    run = registry.start_run("x", "y")
+    run.log({"acceptance/alpha": 0.5}, step=1)
+    run.owner.release()
+    with registry.resume_run(run.run_id) as resumed:
+        resumed.log({"acceptance/alpha": 0.6, "cost/runs_per_1000_tokens": 300.0})
+    assert registry.client.get_run(run.run_id).data.metrics == {
+        "acceptance/alpha": 0.5,
+        "final/acceptance/alpha": 0.6,
+        "cost/runs_per_1000_tokens": 300.0,
+    }
