@@ -6,7 +6,6 @@ what a trace says of a token is the same with every draft, length and company, b
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,21 +15,19 @@ from decoding.request import FinishReason, Origin, Request
 from decoding.trace import SpeculationTrace
 
 MOST_TOP = 256  # most probable tokens kept a position
-
-
-class _Run(NamedTuple):
-    """What one target run emitted, a row a token."""
-
-    probs: Tensor
-    drawn_probs: Tensor
-    top_ids: Tensor
-    top_probs: Tensor
+_MOST_ROWS = 32  # of raw logits held before they are read; half a megabyte for a vocabulary of 4096
 
 
 @dataclass(slots=True)
 class _Unfinished:
+    """A trace in the making; the lists of tensors hold a row a token, in pieces."""
+
     origins: list[Origin] = field(default_factory=list)
-    runs: list[_Run] = field(default_factory=list)
+    run_lengths: list[int] = field(default_factory=list)
+    drawn_probs: list[Tensor] = field(default_factory=list)  # of sampled requests
+    probs: list[Tensor] = field(default_factory=list)
+    top_ids: list[Tensor] = field(default_factory=list)
+    top_probs: list[Tensor] = field(default_factory=list)
     draft: str | None = None
     has_copied_only: bool = True
 
@@ -64,20 +61,24 @@ class TraceRecorder:
         self._target, self._hand_over, self._top = target, hand_over, top
         self._label, self._copiers = label, copiers
         self._unfinished: dict[str, _Unfinished] = {}
+        # Emissions whose figures are still to be taken. One softmax for the rows of many steps costs little more than
+        # for those of one.
+        self._logits: list[Tensor] = []
+        self._token_ids: list[int] = []
+        self._owners: list[tuple[_Unfinished, int]] = []  # with the number of their rows
 
     def record(self, logits: Tensor, emissions: Sequence[Emission]) -> None:
         """See `decoding.emission.Recorder`."""
         traced = [each for each in emissions if each.output.request.is_traced]
         if not traced:
             return
-        for emission, run in zip(traced, self._runs(logits, traced), strict=True):
-            request_id = emission.output.request.request_id
-            unfinished = self._unfinished.setdefault(request_id, _Unfinished())
-            unfinished.origins += emission.output.origins
-            unfinished.runs.append(run)
-            drafter = emission.drafter
-            if drafter:
-                unfinished.propose(self._label(drafter), drafter in self._copiers)
+        rows = [row for each in traced for row in each.rows]
+        self._logits.append(logits[torch.tensor(rows, device=logits.device)])
+        for emission in traced:
+            self._take(emission)
+        if len(self._token_ids) >= _MOST_ROWS:
+            self._read()
+        for emission in traced:
             if emission.output.finish_reason is not None:
                 self.end(emission.output.request, emission.output.finish_reason)
 
@@ -85,44 +86,51 @@ class TraceRecorder:
         """See `decoding.emission.Recorder`."""
         unfinished = self._unfinished.pop(request.request_id, None)
         if unfinished is not None and reason is not None:
+            self._read()
             self._hand_over(self._trace(request, unfinished, reason))
 
-    def _runs(self, logits: Tensor, emissions: Sequence[Emission]) -> list[_Run]:
-        rows = torch.tensor([row for each in emissions for row in each.rows], device=logits.device)
-        token_ids = torch.tensor([token for each in emissions for token in each.output.token_ids], device=logits.device)
-        probs = logits[rows].softmax(dim=-1)
+    def _take(self, emission: Emission) -> None:
+        output, drafter = emission.output, emission.drafter
+        unfinished = self._unfinished.setdefault(output.request.request_id, _Unfinished())
+        unfinished.origins += output.origins
+        unfinished.run_lengths.append(len(output.token_ids))
+        if not isinstance(emission.law, list):
+            unfinished.drawn_probs.append(emission.law[emission.places, output.token_ids])
+        if drafter:
+            unfinished.propose(self._label(drafter), drafter in self._copiers)
+        self._token_ids += output.token_ids
+        self._owners.append((unfinished, len(output.token_ids)))
+
+    def _read(self) -> None:
+        """Take the figures of all rows that are held."""
+        if not self._owners:
+            return
+        probs = torch.cat(self._logits).softmax(dim=-1)
+        token_ids = torch.tensor(self._token_ids, device=probs.device)
         best = probs.topk(min(self._top, probs.size(-1)), dim=-1)
-        columns = (
-            probs.gather(-1, token_ids[:, None])[:, 0].float(),
-            torch.cat([_drawn_probs(each, logits) for each in emissions]).float(),
-            best.indices.int(),
-            best.values.half(),
-        )
-        sizes = [len(each.places) for each in emissions]
-        parts = [torch.split_with_sizes(column.cpu(), sizes) for column in columns]
-        return [_Run(*row) for row in zip(*parts, strict=True)]
+        columns = probs.gather(-1, token_ids[:, None])[:, 0].float(), best.indices.int(), best.values.half()
+        sizes = [size for _, size in self._owners]
+        parts = zip(*(torch.split_with_sizes(column.cpu(), sizes) for column in columns), strict=True)
+        for (unfinished, _), (own, top_ids, top_probs) in zip(self._owners, parts, strict=True):
+            unfinished.probs.append(own)
+            unfinished.top_ids.append(top_ids)
+            unfinished.top_probs.append(top_probs)
+        self._logits, self._token_ids, self._owners = [], [], []
 
     def _trace(self, request: Request, unfinished: _Unfinished, reason: FinishReason) -> SpeculationTrace:
-        probs, drawn_probs, top_ids, top_probs = (torch.cat(column) for column in zip(*unfinished.runs, strict=True))
+        probs, drawn = torch.cat(unfinished.probs), unfinished.drawn_probs
         return SpeculationTrace(
             token_ids=list(request.token_ids),
             prompt_length=len(request.prompt_token_ids),
             origins=unfinished.origins,
-            run_lengths=[len(run.probs) for run in unfinished.runs],
+            run_lengths=unfinished.run_lengths,
             probs=probs,
-            drawn_probs=drawn_probs,
-            top_ids=top_ids,
-            top_probs=top_probs,
+            drawn_probs=torch.cat(drawn).float().cpu() if drawn else torch.ones_like(probs),
+            top_ids=torch.cat(unfinished.top_ids),
+            top_probs=torch.cat(unfinished.top_probs),
             sampling=request.sampling,
             finish_reason=reason,
             topic=request.topic,
             draft=unfinished.draft,
             target=self._target,
         )
-
-
-def _drawn_probs(emission: Emission, like: Tensor) -> Tensor:
-    """Of an emission's tokens, under the law that they were drawn from."""
-    if isinstance(emission.law, list):
-        return like.new_ones(len(emission.places))
-    return emission.law[emission.places, emission.output.token_ids]

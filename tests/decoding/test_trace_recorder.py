@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import decoding.trace_recorder
 from decoding.load import load_model
 from decoding.lossy import Typical
 from decoding.randomness import SeededRandomness
@@ -52,6 +53,14 @@ def test_a_greedy_trace_is_the_same_with_every_draft_length_and_company(drafter,
     plain, other = traced(params, None), traced(params, drafter, length, others)
     assert other.token_ids == plain.token_ids
     assert same_figures(plain, other)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_how_many_rows_are_read_at_once_changes_nothing(rows, monkeypatch):
+    """They are held over many steps, and those of a request that was given up are of no use to others."""
+    expected = traced(SAMPLED, "model", others=3)
+    monkeypatch.setattr(decoding.trace_recorder, "_MOST_ROWS", rows)
+    assert same_figures(expected, traced(SAMPLED, "model", others=3))
 
 
 @pytest.mark.parametrize("drafter", DRAFTERS)
