@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from decoding.costs import StepCosts
 
@@ -16,15 +17,20 @@ class Source:
 
     Attributes:
         drafter: its name.
-        survival: chance that each token, with all before it, is accepted; no longer than the request can use.
+        survival: chance that each token, with all before it, is accepted; no longer than the request can use. Of a
+            tree, that a path gets so deep.
         is_free: its proposals cost no draft step (prompt lookup).
         behind: tokens that the draft must be fed before it can propose.
+        nodes: rows that a tree of each depth adds to the target run; empty for a chain, which adds its length.
+        num_drafts: models that all take a step for each level (merged drafts).
     """
 
     drafter: str
     survival: Sequence[float]
     is_free: bool = False
     behind: int = 0
+    nodes: Sequence[int] = ()
+    num_drafts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class LengthController:
     while (emitted + sum of S) / (draft steps + target run) grows: for a given number of rows the largest S
     are the best set, and it is closed under "the token before". The rate found is the next lambda, until
     nothing changes (Dinkelbach's method). Where all this gains next to nothing, nothing is proposed.
+
+    A level of a tree costs as many rows as it has nodes and goes by what it brings a row. Since rows do not cost
+    the same throughout, the best with trees is held against the best without any.
 
     Choices depend on committed tokens and earlier steps only, never on this step's proposals, so they
     leave the law unchanged.
@@ -72,7 +81,20 @@ class LengthController:
             cached: tokens in the cache that the run attends to, over all its requests.
         """
         extra = self.costs.attention(cached)
-        plain = price = emitting / (self._target(rows) + extra)
+        plain = emitting / (self._target(rows) + extra)
+        choices, rate = self._search(options, rows, emitting, extra, plain)
+        if any(source.nodes for sources in options for source in sources):
+            for wanted in (True, False):
+                some = [[source for source in sources if bool(source.nodes) is wanted] for sources in options]
+                others, their_rate = self._search(some, rows, emitting, extra, plain)
+                if their_rate > rate:
+                    choices, rate = others, their_rate
+        return choices if rate > plain * _LEAST_GAIN else [NOTHING] * len(options)
+
+    def _search(
+        self, options: Sequence[Sequence[Source]], rows: int, emitting: int, extra: float, price: float
+    ) -> tuple[list[Choice], float]:
+        """Choices that beat ``price``, and the rate that they reach; nothing and ``price`` itself where none do."""
         choices = [NOTHING] * len(options)
         for _ in range(3):
             sources = self._sources(options, rows, price)
@@ -82,7 +104,7 @@ class LengthController:
             if rate <= price:
                 break
             choices, price = found, rate
-        return choices if price > plain * _LEAST_GAIN else [NOTHING] * len(options)
+        return choices, price
 
     def drafting_pays(self, requests: int, alpha: float) -> bool:
         """Whether drafts of acceptance ``alpha`` would be asked for, were so many requests to have one each."""
@@ -116,8 +138,12 @@ class LengthController:
             best, most = None, 0.0
             for source in sources:
                 share = sharing[source.drafter]
-                step = 0.0 if source.is_free else price * self._draft[min(share, _TABLE - 1)] / share
-                worth = _worth(source.survival, row + step) - price * self._catching_up(source.behind)
+                if source.nodes:
+                    worth = self._tree_worth(source, row, price, share)
+                else:
+                    step = 0.0 if source.is_free else price * self._draft[min(share, _TABLE - 1)] / share
+                    worth = _worth(source.survival, row + step)
+                worth -= price * self._catching_up(source.behind)
                 if worth > most:
                     best, most = source, worth
             result.append(best)
@@ -127,31 +153,77 @@ class LengthController:
         """Cost of feeding what the draft missed, spread over the steps that profit from it."""
         return self._draft[min(behind, _TABLE - 1)] / _CATCH_UP_STEPS if behind > 1 else 0.0
 
+    def _tree_worth(self, source: Source, row: float, price: float, share: int) -> float:
+        """What the best depth of a tree brings at ``row`` a row, beyond its part of the draft steps."""
+        best = worth = 0.0
+        for level, (chance, width) in enumerate(zip(source.survival, _widths(source), strict=True)):
+            worth += chance - row * width - price * self._level(source, level, share) / share
+            best = max(best, worth)
+        return best
+
+    def _level(self, source: Source, level: int, requests: int) -> float:
+        """Cost of drafting one level of a tree, which asks for the logits of the nodes of the level before."""
+        width = _widths(source)[level - 1] // source.num_drafts if level else 1
+        return source.num_drafts * self._draft[min(requests * max(1, width), _TABLE - 1)]
+
+    def _drafting(self, source: Source, requests: int, depth: int) -> float:
+        """Cost of drafting trees so deep for so many requests."""
+        return sum(self._level(source, level, requests) for level in range(depth))
+
     def _scan(
         self, sources: Sequence[Source | None], rows: int, emitting: int, extra: float, price: float
     ) -> tuple[list[Choice], float]:
         """Lengths for the given sources, and the rate that they reach."""
-        tokens = [(-s, i) for i, source in enumerate(sources) if source for s in source.survival[: self.longest]]
-        tokens.sort()  # a request's own stay in order: its chances fall, and ties are equal
-        lengths, best = [0] * len(sources), [0] * len(sources)
+        # What each brings a row, whose it is, its level, rows, and what it brings. A request's own stay in order: a
+        # chain's chances fall, and ties are equal.
+        tokens = [
+            (-gain, index, 0, 1, gain)
+            for index, source in enumerate(sources)
+            if source and not source.nodes
+            for gain in source.survival[: self.longest]
+        ]
+        for index, source in enumerate(sources):
+            if source and source.nodes:
+                tokens += _levels(source, index)
+        tokens.sort()
+        lengths, table, base = [0] * len(sources), self._rows, extra
         drafting: dict[str, tuple[int, int]] = {}  # requests and deepest token of each draft
-        expected, drafts, best_rate = float(emitting), 0.0, price
-        for minus_gain, index in tokens:
+        expected, best, best_rate = float(emitting), 0, price
+        for count, (_, index, _, width, gain) in enumerate(tokens, start=1):
             source = sources[index]
             assert source is not None
-            lengths[index] += 1
-            expected -= minus_gain
-            rows += 1
+            lengths[index] = length = lengths[index] + 1
+            expected += gain
+            rows += width
             if not source.is_free:
                 requests, depth = drafting.get(source.drafter, (0, 0))
-                after = requests + (lengths[index] == 1), max(depth, lengths[index])
-                if after != (requests, depth):
-                    drafts += after[1] * self._draft[after[0]] - depth * self._draft[requests]
-                    drafting[source.drafter] = after
-            rate = expected / (self._target(rows) + extra + drafts)
+                more, deeper = requests + (length == 1), max(depth, length)
+                if deeper > depth or more > requests:
+                    if source.nodes:
+                        base += self._drafting(source, more, deeper) - self._drafting(source, requests, depth)
+                    else:
+                        base += deeper * self._draft[more] - depth * self._draft[requests]
+                    drafting[source.drafter] = more, deeper
+            rate = expected / ((table[rows] if rows < _TABLE else self._target(rows)) + base)
             if rate > best_rate:
-                best_rate, best = rate, list(lengths)
-        return [Choice(source, n) if n else NOTHING for source, n in zip(sources, best, strict=True)], best_rate
+                best_rate, best = rate, count
+        for token in tokens[best:]:
+            lengths[token[1]] -= 1
+        return [Choice(source, n) if n else NOTHING for source, n in zip(sources, lengths, strict=True)], best_rate
+
+
+def _widths(source: Source) -> list[int]:
+    """Nodes of each level of a tree."""
+    return [deep - shallow for shallow, deep in pairwise((0, *source.nodes))]
+
+
+def _levels(source: Source, index: int) -> list[tuple[float, int, int, int, float]]:
+    """Levels of a tree as `LengthController` sorts them: none comes before the one above it."""
+    least, levels = -1.0, []
+    for level, (chance, width) in enumerate(zip(source.survival, _widths(source), strict=True)):
+        least = max(least, -chance / width)
+        levels.append((least, index, level, width, chance))
+    return levels
 
 
 def _worth(survival: Sequence[float], cost: float) -> float:

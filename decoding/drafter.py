@@ -16,10 +16,12 @@ class Drafter(Protocol):
     Attributes:
         origin: labels its accepted tokens.
         prior_alpha: chance that a proposed token is accepted, before a request has shown its own.
+        num_drafts: models that take a step for each level of a proposal; 0 where proposals are free.
     """
 
     origin: Origin
     prior_alpha: float
+    num_drafts: int
 
     def behind(self, request: Request) -> int | None:
         """Tokens that it must be fed before it can propose for a request; None where it could not propose at all."""

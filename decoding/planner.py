@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from decoding.acceptance import AcceptanceEstimate
 from decoding.controller import Choice, LengthController, Source
 from decoding.drafter import Drafter
-from decoding.request import Origin, Request
+from decoding.request import Request
 
 Plan = tuple[str | None, int]  # a drafter and a number of tokens
 _NOTHING: Plan = (None, 0)
@@ -74,8 +74,9 @@ class ProposalPlanner:
             return None
         assert isinstance(self._lengths, LengthController)
         longest = min(self._lengths.longest, request.num_remaining - 1)
-        survival = self._estimate(request, name).survival(longest)
-        return Source(name, survival, drafter.origin is Origin.LOOKUP, behind)
+        nodes = _nodes(drafter, longest)
+        survival = self._estimate(request, name).survival(len(nodes) or longest)
+        return Source(name, survival, drafter.num_drafts == 0, behind, nodes, drafter.num_drafts)
 
     def _choice_or_trial(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
         """The choice, or one token of the own drafter where nothing else would ever be learned about it."""
@@ -95,3 +96,11 @@ class ProposalPlanner:
         if estimate is None:
             estimate = request.estimates[name] = AcceptanceEstimate(self._drafters[name].prior_alpha)
         return estimate
+
+
+def _nodes(drafter: Drafter, longest: int) -> Sequence[int]:
+    """Nodes of its trees by depth, as far as they grow; empty for chains."""
+    if drafter.num_nodes(longest) == longest:
+        return ()
+    nodes = [drafter.num_nodes(depth) for depth in range(1, longest + 1)]
+    return nodes[: nodes.index(nodes[-1]) + 1]

@@ -25,6 +25,7 @@ class ModelDrafter:
     """
 
     origin = Origin.DRAFT
+    num_drafts = 1
 
     def __init__(self, model: LanguageModel, prior_alpha: float = 0.65):
         self.model, self.prior_alpha = model, prior_alpha

@@ -17,6 +17,7 @@ class PromptLookup:
 
     origin = Origin.LOOKUP
     prior_alpha = 0.7
+    num_drafts = 0
 
     def __init__(self) -> None:
         self._indices: dict[str, _NgramIndex] = {}

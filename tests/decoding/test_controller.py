@@ -10,8 +10,11 @@ from decoding.costs import StepCosts, interpolate, measure_costs
 from decoding.planner import ProposalPlanner
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
+from drafts.expansion import Expansion
+from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
 from drafts.prompt_lookup import PromptLookup
+from drafts.tree_drafter import TreeDrafter
 from tests.toys import Scripted, ToyModel, distance, exact_law, make_request
 
 CPU = StepCosts({1: 1.0, 5: 1.2, 8: 1.4, 40: 6.0}, {1: 0.1, 8: 0.2})
@@ -104,6 +107,64 @@ def test_a_gain_that_is_next_to_nothing_is_left_alone():
     assert lengths([0.4], costs, longest=1) == [1]
 
 
+WIDE = Expansion((3, 2, 1))
+
+
+def tree(alpha, drafter="tree", shape=WIDE, num_drafts=1):
+    nodes = [shape.num_nodes(depth) for depth in range(1, shape.depth + 1)]
+    return Source(drafter, [alpha**depth for depth in range(1, shape.depth + 1)], nodes=nodes, num_drafts=num_drafts)
+
+
+def chosen(options, costs):
+    choices = LengthController(costs).choose(options, len(options), len(options))
+    return [(choice.source.drafter, choice.length) if choice.source else None for choice in choices]
+
+
+def test_a_tree_is_taken_where_its_rows_are_cheap_and_the_chain_where_they_are_not():
+    """The tree's paths get deeper, for 15 rows against 3; where a row costs a whole run there is nothing at all."""
+    options = [[source(0.6, limit=3), tree(0.9)]]
+    draft = {1: 0.05, 40: 0.1}
+    assert chosen(options, StepCosts({1: 1.0, 40: 1.1}, draft)) == [("tree", 3)]
+    assert chosen(options, StepCosts({1: 1.0, 40: 6.0}, draft)) == [("draft", 2)]
+    assert chosen(options, StepCosts({1: 1.0, 2: 2.0}, draft)) == [None]
+
+
+def rates_of_all(first, second, bend):
+    """Rates of plain, of every length of a chain and of every depth of a tree; and the rate that is chosen."""
+    top = 1 + first * (bend - 1)
+    costs = StepCosts({1: 1.0, bend: top, 40: top + second * (40 - bend)}, {1: 0.08, 8: 0.2, 40: 0.9})
+    chain, wide = source(0.6, limit=5), tree(0.75)
+    rates = {None: 1.0}
+    for length in range(1, 6):
+        expected = 1 + sum(chain.survival[:length])
+        rates["draft", length] = expected / (costs.target_run(1 + length) + length * costs.draft_step(1))
+    for depth in range(1, 4):
+        expected, steps = 1 + sum(wide.survival[:depth]), sum(costs.draft_step(n) for n in (1, 3, 6)[:depth])
+        rates["tree", depth] = expected / (costs.target_run(1 + wide.nodes[depth - 1]) + steps)
+    return list(rates.values()), rates[chosen([[chain, wide]], costs)[0]]
+
+
+@pytest.mark.parametrize("steep", [0.01, 0.03, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("bend", [2, 6, 12])
+def test_with_a_tree_the_choice_is_the_best_of_all_and_never_below_plain(steep, bend):
+    """By brute force over every length of chain and tree, where rows are cheap up to a bend and dear behind it.
+
+    Where the first ones are the dear ones, at least nothing is lost.
+    """
+    rates, taken = rates_of_all(0.01, steep, bend)
+    assert taken == pytest.approx(max(rates)) or (taken == 1 and max(rates) < 1.03)
+    assert rates_of_all(steep, 0.01, bend)[1] >= 1
+
+
+def test_a_tree_shares_the_rows_of_a_step_with_chains():
+    """Of two requests the one whose tree brings more a row gets it; a second model to ask for the same costs a step."""
+    costs = StepCosts({1: 1.0, 6: 1.1, 7: 3.0, 40: 30.0}, {1: 0.02, 40: 0.1})
+    assert chosen([[tree(0.9)], [source(0.5, limit=1)]], costs) == [("tree", 1), ("draft", 1)]
+    dear = StepCosts({1: 1.0, 40: 1.5}, {1: 0.4, 40: 0.4})
+    pair = Expansion((2, 1))
+    assert chosen([[tree(0.8, shape=pair)]], dear) != chosen([[tree(0.8, shape=pair, num_drafts=2)]], dear)
+
+
 def test_limits_hold():
     """Nobody gets more than can still be used."""
     assert lengths([0.99], limits=[1]) == [1]
@@ -131,6 +192,18 @@ def test_a_request_starts_from_its_drafts_own_figure():
     planner = ProposalPlanner(drafters, LengthController(CPU))
     good, poor = (make_request([1], SamplingParams(max_tokens=50), drafter=name) for name in ("good", "poor"))
     assert planned(planner, good, 1) > planned(planner, poor, 1)
+
+
+def test_a_planned_tree_pays_for_all_its_rows():
+    """Cheap rows: three levels. Dear ones: not at all, though a chain of the same chances would be worth it."""
+    model = ModelDrafter(ToyModel(5, 0), 0.7)
+    drafters = {"tree": TreeDrafter(ToyModel(5, 0), WIDE, 0.7), "both": MergedDrafter({"a": model, "b": model})}
+    cheap, dear = StepCosts({1: 1.0, 40: 1.1}, CPU.draft), StepCosts({1: 1.0, 40: 12.0}, CPU.draft)
+    for name in drafters:
+        for costs, expected in ((cheap, 3), (dear, 0)):
+            request = make_request([1], SamplingParams(max_tokens=50), drafter=name)
+            assert planned(ProposalPlanner(drafters, LengthController(costs)), request, 1) == [expected]
+    assert lengths([0.7], dear)[0] > 0
 
 
 def test_the_companion_steps_in_where_it_finds_a_copy():
