@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands import bench, distill, gate, registry, replay, traces
+from commands import bench, distill, gate, learn, registry, replay, traces
 from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
@@ -45,6 +45,7 @@ for name, group in {
     app.add_typer(group, name=name)
 app.command()(distill.distill)
 app.command()(experiment)
+app.command()(learn.learn)
 app.command()(replay.replay)
 
 

@@ -30,7 +30,6 @@ def learn(
     ] = None,
 ) -> None:
     """Follow the traces, train drafts while load is low, promote what the gate lets pass, until stopped."""
-    os.nice(_NICE)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported
     from serving.config import deployment_of
 
@@ -38,6 +37,7 @@ def learn(
     _check(deployment)
     import torch
 
+    os.nice(_NICE)
     torch.set_num_threads(1)
     from training.online.follow import alone, follow
     from training.online.follow import once as do_once
