@@ -167,7 +167,7 @@ def main() -> None:
             browser.open(f"{page}{training}", "Datasets")
             browser.picture(HERE / "mlflow_run.png", height=1300)
             browser.open(f"{page}/model-metrics{training}", "acceptance")
-            browser.draw("alpha|loss")
+            browser.draw("^acceptance/alpha|^loss")
             browser.picture(HERE / "mlflow_curves.png", height=1000)
         finally:
             browser.close()
