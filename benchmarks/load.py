@@ -90,16 +90,17 @@ def _row(rounds: Rounds, concurrency: int, method: str) -> Row:
         "tokens_per_second": median(each.tokens / each.seconds for each in mine),
         "tokens_per_second_per_request": median(stream.tokens / stream.total for stream in streams),
         "first_token_p50": median(stream.first for stream in streams),
-        "first_token_p99": _p99([stream.first for stream in streams]),
+        "first_token_p99": p99([stream.first for stream in streams]),
         "between_blocks_p50": median(gaps),
-        "between_blocks_p99": _p99(gaps),
+        "between_blocks_p99": p99(gaps),
         **with_spread("speedup", [p.seconds / r.seconds for p, r in pairs]),
         "against_one_by_one": median(a.seconds / r.seconds for a, r in zip(alone, mine, strict=True)),
         "identical": all([s.text for s in p.streams] == [s.text for s in r.streams] for p, r in pairs),
     }
 
 
-def _p99(values: Sequence[float]) -> float:
+def p99(values: Sequence[float]) -> float:
+    """The 99th percentile, interpolated."""
     return quantiles(values, n=100, method="inclusive")[98] if len(values) > 1 else values[0]
 
 
@@ -120,7 +121,7 @@ def run_load(
     rounds: Rounds = {}
     with Progress(transient=True) as progress, running_server(deployment) as url:
         task = progress.add_task("load", total=len(concurrency) * len(METHODS) * repeats)
-        ask = partial(_round, url, deployment.model_name, tokens)
+        ask = partial(play_round, url, deployment.model_name, tokens)
         for method in METHODS:
             asyncio.run(ask([WARM_UP], method, 1))
         for turn in range(repeats):
@@ -164,7 +165,8 @@ def _check(deployment: Deployment, prompts: int, concurrency: Sequence[int], req
         )
 
 
-async def _round(url: str, model: str, tokens: int, prompts: Sequence[Prompt], method: str, clients: int) -> Round:
+async def play_round(url: str, model: str, tokens: int, prompts: Sequence[Prompt], method: str, clients: int) -> Round:
+    """All ``prompts`` once, ``clients`` at a time, decoded as ``method`` says."""
     limit = asyncio.Semaphore(clients)
     # A bare HTTP client: OpenAI's own takes about as much of a small machine as the server does.
     async with httpx.AsyncClient(base_url=url, timeout=None) as client:  # noqa: S113 (the server has a deadline)

@@ -107,3 +107,21 @@ def bench_peers(
     lengths = numbers(int, "--num-draft-tokens", num_draft_tokens)
     found = run_peers(config, prompts, peers.split(","), lengths, requests, tokens, repeats)
     deliver(found, report, as_json, output)
+
+
+@app.command("learning")
+def bench_learning(
+    prompts: Prompts = None,
+    clients: Annotated[int, typer.Option(help="Clients at once.")] = 2,
+    requests: Annotated[int, typer.Option(help="Requests a round.")] = 48,
+    tokens: Annotated[int, typer.Option(help="New tokens a request, at most.")] = 96,
+    repeats: Annotated[int, typer.Option(help="Rounds, quiet and learning in turn.")] = 4,
+    swap_seconds: Annotated[float, typer.Option(help="Between two changes of champions.")] = 1.0,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """What clients of the starter notice while a trainer works beside the server and other versions take over."""
+    from benchmarks.learning import run_learning
+
+    deliver(run_learning(prompts, clients, requests, tokens, repeats, swap_seconds), report, as_json, output)

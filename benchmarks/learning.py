@@ -1,0 +1,219 @@
+"""`polydraft bench learning`: what clients notice of drafts that learn and change while they are served."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import Progress
+
+from benchmarks.load import Round, p99, play_round
+from benchmarks.pictures import BLUE, ORANGE, canvas
+from benchmarks.prompts import load_prompts
+from benchmarks.results import Report, Row, command_line, shown_with_spread, with_spread, yes_no
+from configs.errors import ConfigError
+from registry.names import CHAMPION
+from registry.section import RegistrySection
+from registry.store import Registry
+from serving.client import running_server
+from serving.config import Deployment
+from serving.deployment import open_registry
+from training.starter.corpus import TOPICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUIET, LEARNING = "quiet", "learning"
+_WARM_UP = 2  # rounds before the first one counts: the learner needs traces to have something to do
+
+COLUMNS = {
+    "meanwhile": lambda row: row["method"],
+    "requests": lambda row: str(row["requests"]),
+    "tokens": lambda row: str(row["tokens"]),
+    "tokens/s": lambda row: f"{row['tokens_per_second']:.0f}",
+    "between blocks p50": lambda row: f"{row['between_blocks_p50'] * 1e3:.2f} ms",
+    "between blocks p99": lambda row: f"{row['between_blocks_p99'] * 1e3:.2f} ms",
+    "p99 over quiet": lambda row: shown_with_spread(row, "p99_over_quiet", unit="x"),
+    "versions that took over": lambda row: str(row["swaps"]),
+    "learner's CPU": lambda row: f"{row['learner_cpu']:.0%} of a core",
+    "same": lambda row: yes_no(row["identical"]),
+}
+
+
+def run_learning(
+    source: Path | None, clients: int, requests: int, tokens: int, repeats: int, swap_seconds: float
+) -> Report:
+    """The same prompts with nothing else going on, and while a trainer works and champions change.
+
+    The starter is imported into a registry of its own; every topic has two versions with the same weights, and a
+    process moves an alias every ``swap_seconds``. The trainer is `polydraft learn`, told to mind no load.
+
+    Raises:
+        ConfigError: too few prompts.
+    """
+    prompts = load_prompts(source, requests * (repeats + _WARM_UP))
+    if len(prompts) < requests * (repeats + _WARM_UP):
+        raise ConfigError(f"{len(prompts)} prompts are too few", do="pass more with --prompts, or lower --repeats")
+    rounds: dict[str, list[Round]] = {QUIET: [], LEARNING: []}
+    swaps, seconds, busy = 0, 0.0, 0.0
+    with tempfile.TemporaryDirectory(prefix="polydraft-") as place:
+        deployment = _deployment(Path(place), requests)
+        _double_versions(deployment)
+        with (
+            running_server(deployment) as url,
+            _learner(deployment, Path(place), url) as learner,
+            _swapper(deployment.registry, swap_seconds) as (swapping, moved),
+            Progress(transient=True) as progress,
+        ):
+            task = progress.add_task("learning", total=2 * repeats + _WARM_UP)
+            ask = partial(play_round, url, deployment.model_name, tokens)
+            for turn in range(repeats + _WARM_UP):
+                mine = prompts[turn * requests : (turn + 1) * requests]
+                if turn < _WARM_UP:
+                    asyncio.run(ask(mine, "routed", clients))
+                    progress.advance(task)
+                    continue
+                for kind in (QUIET, LEARNING) if turn % 2 else (LEARNING, QUIET):
+                    is_learning = kind == LEARNING
+                    before, worked, began = moved.value, _cpu_seconds(learner), time.perf_counter()
+                    os.kill(learner.pid, signal.SIGCONT if is_learning else signal.SIGSTOP)
+                    (swapping.set if is_learning else swapping.clear)()
+                    rounds[kind].append(asyncio.run(ask(mine, "routed", clients)))
+                    if is_learning:
+                        swaps += moved.value - before
+                        busy += _cpu_seconds(learner) - worked
+                        seconds += time.perf_counter() - began
+                    progress.advance(task)
+            os.kill(learner.pid, signal.SIGCONT)
+    rows = [
+        {**_row(rounds, QUIET), "swaps": 0, "learner_cpu": 0.0},
+        {**_row(rounds, LEARNING), "swaps": swaps, "learner_cpu": busy / seconds},
+    ]
+    return Report(
+        name="learning",
+        command=command_line(
+            "learning",
+            prompts=source,
+            clients=clients,
+            requests=requests,
+            tokens=tokens,
+            repeats=repeats,
+            swap_seconds=swap_seconds,
+        ),
+        rows=rows,
+        columns=COLUMNS,
+        draw=draw_learning,
+        notes=["Traces are kept in both; the trainer is stopped in quiet rounds."],
+    )
+
+
+def _row(rounds: dict[str, list[Round]], kind: str) -> Row:
+    mine, quiet = rounds[kind], rounds[QUIET]
+    gaps = [gap for each in mine for stream in each.streams for gap in stream.gaps]
+    pairs = list(zip(quiet, mine, strict=True))
+    return {
+        "topic": "all",
+        "method": kind,
+        "requests": sum(len(each.streams) for each in mine),
+        "tokens": sum(each.tokens for each in mine),
+        "tokens_per_second": median(each.tokens / each.seconds for each in mine),
+        "between_blocks_p50": median(gaps),
+        "between_blocks_p99": p99(gaps),
+        **with_spread("p99_over_quiet", [_p99_of(b) / _p99_of(a) for a, b in pairs]),
+        "identical": all([s.text for s in a.streams] == [s.text for s in b.streams] for a, b in pairs),
+    }
+
+
+def _p99_of(each: Round) -> float:
+    return p99([gap for stream in each.streams for gap in stream.gaps])
+
+
+def _deployment(place: Path, requests: int) -> Deployment:
+    return Deployment.model_validate(
+        {
+            "registry": {"uri": f"sqlite:///{place}/mlflow.db", "poll_seconds": 0.5},
+            "traces": {"enabled": True, "folder": str(place / "traces"), "segment_seconds": 1},
+            "learning": {
+                "enabled": True,
+                "every_requests": max(1, requests // 8),
+                "steps": 100_000,  # more than it will come to: the trainer is to work all the time
+                "max_utilisation": 1.0,
+            },
+        }
+    )
+
+
+def _double_versions(deployment: Deployment) -> None:
+    """Every topic's draft once more, as version 2."""
+    registry = open_registry(deployment)
+    for topic in TOPICS:
+        first = registry.resolve(f"registry://{deployment.name}-draft-{topic}@v1")
+        registry.register(first.model, first.folder, {**first.tags, "job": "bench learning"})
+
+
+@contextmanager
+def _learner(deployment: Deployment, place: Path, url: str) -> "Iterator[subprocess.Popen[bytes]]":
+    file = place / "learning.yaml"
+    file.write_text(deployment.to_yaml(), encoding="utf-8")
+    command = [sys.executable, "-m", "polydraft", "learn", str(file), "--server", url]
+    with (place / "learner.log").open("wb") as log:
+        learner = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log)
+    try:
+        yield learner
+    finally:
+        learner.kill()
+        learner.wait()
+
+
+@contextmanager
+def _swapper(section: RegistrySection, every_seconds: float) -> "Iterator[tuple[Event, Any]]":
+    context = get_context("spawn")
+    swapping, moved = context.Event(), context.Value("i", 0)
+    process = context.Process(target=_swap_forever, args=(section, every_seconds, swapping, moved), daemon=True)
+    process.start()
+    try:
+        yield swapping, moved
+    finally:
+        process.kill()
+        process.join()
+
+
+def _swap_forever(section: RegistrySection, every_seconds: float, swapping: Event, moved: Any) -> None:
+    registry, version = Registry.open(section), 1
+    models = [summary.model for summary in registry.list_models() if "-draft-" in summary.model]
+    models = [model for model in models if len(registry.list_models(model)[0].versions) > 1]
+    while True:
+        version = 3 - version
+        for model in models:
+            swapping.wait()
+            time.sleep(every_seconds)
+            registry.set_alias(model, CHAMPION, version, expected_current=3 - version)
+            moved.value += 1
+
+
+def _cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def draw_learning(rows: Sequence[Row]) -> "Figure":
+    """Median and p99 between two blocks, quiet and learning."""
+    figure, (axes,) = canvas(width=5)
+    for place, (row, colour) in enumerate(zip(rows, (BLUE, ORANGE), strict=True)):
+        values = [row["between_blocks_p50"] * 1e3, row["between_blocks_p99"] * 1e3]
+        axes.bar([x + 0.4 * (place - 0.5) for x in range(2)], values, width=0.4, color=colour, label=row["method"])
+    axes.set_xticks(range(2), ["p50", "p99"])
+    axes.set_ylabel("between two blocks, ms")
+    axes.legend(frameon=False)
+    return figure
