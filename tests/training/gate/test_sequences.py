@@ -54,7 +54,7 @@ def test_bounds_are_seldom_ever_wrong_and_the_usual_ones_are():
 
 
 def test_bounds_are_asymptotic():
-    """Where outcomes are as skewed to the left as an exponential law, they err more often: a twin that bets does not."""
+    """Where outcomes are as skewed to the left as an exponential law, they err more often; the bettor does not."""
     assert 0.05 < share_ever(confidence_sequence(-skewed(), RULE).lower > 0) < 0.15
     assert share_ever(betting_wealth(-skewed()) >= 20) <= 0.05
 
