@@ -25,7 +25,7 @@ _QUEUE_LENGTH = 256
 _RETENTION_SECONDS = 600.0  # how often the age of segments is looked at while nothing is written
 _LEFTOVER_SECONDS = 3600.0  # an unfinished file so old belongs to nobody
 _LEFTOVER = ".unfinished-"
-_CLOSE_SECONDS = 4.0
+_CLOSE_SECONDS = 3.0
 _BYTES_BESIDE_TOP = 13  # of an emitted token: id, origin and two probabilities
 
 
@@ -92,11 +92,12 @@ class TraceLog:
 
     def close(self) -> None:
         """Write what is there, unless the disk takes seconds for it."""
+        end = time.monotonic() + _CLOSE_SECONDS
         try:
             self._queue.put(None, timeout=_CLOSE_SECONDS)
+            self._thread.join(end - time.monotonic())
         except Full:
             logger.error("the trace log does not come to an end; its last traces are lost")
-        self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         pending: list[tuple[float, SpeculationTrace]] = []

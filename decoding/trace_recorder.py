@@ -5,7 +5,7 @@ what a trace says of a token is the same with every draft, length and company, b
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from decoding.request import FinishReason, Origin, Request
 from decoding.trace import SpeculationTrace
 
 MOST_TOP = 256  # most probable tokens kept a position
+MOST_HELD = 512  # finished traces that wait for their topic; beyond it the oldest goes without
 _MOST_ROWS = 32  # of raw logits held before they are read; half a megabyte for a vocabulary of 4096
 
 
@@ -61,6 +62,8 @@ class TraceRecorder:
         self._target, self._hand_over, self._top = target, hand_over, top
         self._label, self._copiers = label, copiers
         self._unfinished: dict[str, _Unfinished] = {}
+        self._undecided: set[str] = set()  # requests whose topic is still to come, decoded to their end or not
+        self._held: dict[str, SpeculationTrace] = {}  # which ended before it came
         # Emissions whose figures are still to be taken. One softmax for the rows of many steps costs little more than
         # for those of one.
         self._logits: list[Tensor] = []
@@ -85,9 +88,33 @@ class TraceRecorder:
     def end(self, request: Request, reason: FinishReason | None) -> None:
         """See `decoding.emission.Recorder`."""
         unfinished = self._unfinished.pop(request.request_id, None)
-        if unfinished is not None and reason is not None:
-            self._read()
-            self._hand_over(self._trace(request, unfinished, reason))
+        if unfinished is None or reason is None:
+            self._undecided.discard(request.request_id)
+            return
+        self._read()
+        trace = self._trace(request, unfinished, reason)
+        if request.request_id not in self._undecided:
+            self._hand_over(trace)
+            return
+        self._held[request.request_id] = trace
+        if len(self._held) > MOST_HELD:
+            self.settle(next(iter(self._held)), None)
+
+    def await_topic(self, request_id: str) -> None:
+        """Hold the trace of a request until `settle` says what its topic is, even if it ends before."""
+        self._undecided.add(request_id)
+
+    def settle(self, request_id: str, topic: str | None) -> None:
+        """Its topic is known, or will never be. Unknown ids are fine."""
+        self._undecided.discard(request_id)
+        trace = self._held.pop(request_id, None)
+        if trace is not None:
+            self._hand_over(replace(trace, topic=topic))
+
+    def settle_all(self) -> None:
+        """No more topics will come."""
+        for request_id in list(self._held):
+            self.settle(request_id, None)
 
     def _take(self, emission: Emission) -> None:
         output, drafter = emission.output, emission.drafter

@@ -13,6 +13,7 @@ from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import FinishReason, Request, StepOutput
 from decoding.step_loop import StepLoop
+from decoding.trace_recorder import MOST_HELD
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import AND, GENERAL, LOOKUP, DraftPool
 from router.decision import RoutingDecision
@@ -56,6 +57,7 @@ class Engine:
         self._tracing = tracing
         self._undecided: dict[str, Request] = {}
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
+        self._unasked_late: dict[str, str] = {}  # the same of traced answers that have ended
         self._routings: dict[str, Routing] = {}  # news for the next message
         self._told: Status | None = None
         self._swapper: DraftSwapper | None = None
@@ -92,6 +94,8 @@ class Engine:
             self._route(job.request_id, self._pool.select(GENERAL), None, None, "router failed")
         else:
             self._undecided[job.request_id] = request
+            if self._tracing is not None and request.is_traced:
+                self._tracing.recorder.await_topic(job.request_id)
             self._unasked[job.request_id] = job.query
             if self._router.ready:  # a few steps until it answers
                 first = LOOKUP if LOOKUP in self._pool else None
@@ -101,6 +105,10 @@ class Engine:
 
     def cancel(self, request_id: str, is_answered: bool = False) -> bool:
         """Free whatever a request holds; False if it is not here. What is answered may leave a trace."""
+        if is_answered:
+            self._ask_late(request_id)
+        elif self._tracing is not None:
+            self._tracing.recorder.settle(request_id, None)
         self._forget(request_id)
         return self._loop.cancel(request_id, FinishReason.STOP if is_answered else None)
 
@@ -112,6 +120,7 @@ class Engine:
         outputs = [_output(step_output) for step_output in self._loop.step()] if self.busy else []
         for output in outputs:
             if output.finish_reason is not None:
+                self._ask_late(output.request_id)
                 self._forget(output.request_id)
         return self._message(outputs, {})
 
@@ -130,16 +139,23 @@ class Engine:
             self._router.close()
 
     def _take_decisions(self) -> None:
-        if self._unasked and self._router is not None and self._drafting_pays():
-            for unasked, query in self._unasked.items():
-                self._router.submit(unasked, query)
+        unasked = {**self._unasked, **self._unasked_late}
+        if unasked and self._router is not None and self._drafting_pays():
+            for request_id, query in unasked.items():
+                self._router.submit(request_id, query)
             self._unasked.clear()
-        for request_id, decision in self._router.poll() if self._router is not None else ():
-            key = str(request_id)
+            self._unasked_late.clear()
+        for decided, decision in self._router.poll() if self._router is not None else ():
+            key = str(decided)
+            if self._tracing is not None:
+                self._tracing.recorder.settle(key, decision.topic)
             if (request := self._undecided.pop(key, None)) is not None:
                 request.topic = decision.topic
                 draft = self._pool.select(decision.draft)
                 self._route(key, draft, decision.topic, round(decision.confidence, 4), decision.reason)
+
+        if self._tracing is not None and self._router is not None and self._router.error:
+            self._tracing.recorder.settle_all()
 
     def _drafting_pays(self) -> bool:
         """Whether this many requests at once would use a topic's draft; if not, the router would work for nothing.
@@ -148,8 +164,16 @@ class Engine:
         """
         if isinstance(self._lengths, int):
             return True
-        requests = self._loop.num_running + self._loop.num_waiting
+        requests = max(1, self._loop.num_running + self._loop.num_waiting)
         return self._lengths.drafting_pays(min(requests, len(self._loop.target.cache.lengths)), _HOPED_ALPHA)
+
+    def _ask_late(self, request_id: str) -> None:
+        """A traced answer that was never routed: its trace waits for a topic until there is time to ask."""
+        query = self._unasked.pop(request_id, None)
+        if query is not None and self._tracing is not None and self._undecided[request_id].is_traced:
+            self._unasked_late[request_id] = query
+            if len(self._unasked_late) > MOST_HELD:
+                del self._unasked_late[next(iter(self._unasked_late))]
 
     def _forget(self, request_id: str) -> None:
         self._undecided.pop(request_id, None)

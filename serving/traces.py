@@ -106,4 +106,5 @@ class Tracing:
 
     def close(self) -> None:
         """Write what is not written yet."""
+        self.recorder.settle_all()
         self._log.close()

@@ -149,6 +149,28 @@ def test_only_requests_that_are_to_be_traced_leave_a_trace():
     assert [(trace.prompt_length, len(trace.probs), trace.topic) for trace in found] == [(1, 9, "sql")]
 
 
+def test_finished_traces_wait_for_their_topic_but_not_in_any_number(monkeypatch):
+    """Beyond that the oldest goes without; a request that is given up is not waited for."""
+    monkeypatch.setattr(decoding.trace_recorder, "MOST_HELD", 2)
+    found: list[SpeculationTrace] = []
+    recorder = TraceRecorder("target", found.append)
+    loop = loop_with(ToyModel(6, 3), 6, recorder=recorder)
+    for name in "abcd":
+        recorder.await_topic(name)
+        request = make_request([1] * (ord(name) - 96), SamplingParams(max_tokens=2), request_id=name, is_traced=True)
+        if name == "b":
+            loop.admit(request)
+            loop.cancel("b")
+            recorder.settle("b", None)
+        else:
+            loop.run([request])
+    assert [(trace.prompt_length, trace.topic) for trace in found] == [(1, None)]
+    recorder.settle("d", "sql")
+    recorder.settle_all()
+    assert [(trace.prompt_length, trace.topic) for trace in found[1:]] == [(4, "sql"), (3, None)]
+    assert not recorder._undecided
+
+
 def test_an_answer_that_is_ended_from_outside_leaves_what_was_said_until_then():
     """At a stop string, of which the loop knows nothing; one that has said nothing yet leaves nothing."""
     found: list[SpeculationTrace] = []

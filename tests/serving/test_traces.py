@@ -8,6 +8,8 @@ import pytest
 
 from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint
+from decoding.controller import LengthController
+from decoding.costs import StepCosts
 from decoding.lossy import Typical
 from decoding.request import FinishReason, SamplingParams
 from decoding.step_loop import StepLoop
@@ -117,6 +119,49 @@ class TestEngine:
         assert {trace.draft for trace in found} <= {None, "sql@v1", "lookup@v1"}
         assert {trace.target for trace in found} == {"t"}
         assert all(trace.answer_ids == ToyModel(16, 1).greedy([1, 2], 20) for trace in found)
+
+    def test_a_decision_that_comes_after_the_end_still_names_the_topic(self, tmp_path: Path) -> None:
+        """The trace waits for it; without a decision it goes when the server ends."""
+        router = FakeRouter()
+        made, _ = engine(tmp_path, router)
+        for name in ("late", "never", "gone"):
+            made.admit(job(name))
+        made.cancel("gone")
+        while made.busy:
+            made.advance()
+        router.decisions.append(("late", RoutingDecision("math", "sql", 0.9, "topic")))
+        made.advance()
+        assert not made._undecided
+        assert [trace.topic for trace in traces(made, tmp_path)] == ["math", None]
+
+    def test_a_router_that_fails_holds_up_no_trace(self, tmp_path: Path) -> None:
+        """They have no topic."""
+        router = FakeRouter()
+        made, _ = engine(tmp_path, router)
+        made.admit(job())
+        while made.busy:
+            made.advance()
+        router.error = "the router process has ended"
+        made.advance()
+        assert not made._tracing.recorder._held
+        assert [trace.topic for trace in traces(made, tmp_path)] == [None]
+
+    def test_traced_answers_of_a_busy_time_are_routed_when_there_is_time(self, tmp_path: Path) -> None:
+        """While many run the router is not asked, for drafts would not be used; nor about those that are not traced."""
+        router, made_tracing, pool = FakeRouter(), tracing(tmp_path), FakePool()
+        loop = StepLoop(ToyModel(16, seed=1, num_slots=4), pool, recorder=made_tracing.recorder)
+        costs = StepCosts({1: 1.0, 2: 1.1, 4: 1.2, 5: 2.0, 8: 4.0}, {1: 0.1, 8: 0.3})
+        made = Engine(loop, pool, router, LengthController(costs), tracing=made_tracing)  # type: ignore[arg-type]
+        for name in "abcd":
+            made.admit(replace(job(name), may_trace=name != "d"))
+        while made.busy:
+            made.advance()
+        assert router.asked == []
+        made.advance()
+        assert [name for name, _ in router.asked] == ["a", "b", "c"]
+        router.decisions += [(name, RoutingDecision("math", "sql", 0.9, "topic")) for name in "bac"]
+        made.advance()
+        assert [trace.topic for trace in traces(made, tmp_path)] == ["math"] * 3
 
     def test_a_stop_string_is_an_end_and_a_client_that_leaves_is_none(self, tmp_path: Path) -> None:
         """What is given up is not learned from."""
