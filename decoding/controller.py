@@ -1,8 +1,8 @@
 """What each request should propose, so that the whole batch yields most tokens a unit of time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from decoding.costs import StepCosts
 
@@ -96,8 +96,12 @@ class LengthController:
     ) -> tuple[list[Choice], float]:
         """Choices that beat ``price``, and the rate that they reach; nothing and ``price`` itself where none do."""
         choices = [NOTHING] * len(options)
+        sharing: dict[str, int] = {}
+        for own in options:
+            for source in own:
+                sharing[source.drafter] = sharing.get(source.drafter, 0) + 1
         for _ in range(3):
-            sources = self._sources(options, rows, price)
+            sources = self._sources(options, sharing, rows, price)
             if not any(sources):
                 break
             found, rate = self._scan(sources, rows, emitting, extra, price)
@@ -125,14 +129,12 @@ class LengthController:
     def _target(self, rows: int) -> float:
         return self._rows[rows] if rows < _TABLE else self.costs.target_run(rows)
 
-    def _sources(self, options: Sequence[Sequence[Source]], rows: int, price: float) -> list[Source | None]:
-        """The best source of each request at ``price``, None where none pays."""
+    def _sources(
+        self, options: Sequence[Sequence[Source]], sharing: Mapping[str, int], rows: int, price: float
+    ) -> list[Source | None]:
+        """The best source of each request at ``price``, None where none pays; ``sharing``: requests of each draft."""
         ahead = max(1, len(options))  # a token each: later rows may cost more, which the scan finds out
         row = price * (self._target(rows + ahead) - self._target(rows)) / ahead
-        sharing: dict[str, int] = {}
-        for sources in options:
-            for source in sources:
-                sharing[source.drafter] = sharing.get(source.drafter, 0) + 1
         result: list[Source | None] = []
         for sources in options:
             best, most = None, 0.0
@@ -143,7 +145,8 @@ class LengthController:
                 else:
                     step = 0.0 if source.is_free else price * self._draft[min(share, _TABLE - 1)] / share
                     worth = _worth(source.survival, row + step)
-                worth -= price * self._catching_up(source.behind)
+                if source.behind > 1:
+                    worth -= price * self._catching_up(source.behind)
                 if worth > most:
                     best, most = source, worth
             result.append(best)
@@ -151,7 +154,7 @@ class LengthController:
 
     def _catching_up(self, behind: int) -> float:
         """Cost of feeding what the draft missed, spread over the steps that profit from it."""
-        return self._draft[min(behind, _TABLE - 1)] / _CATCH_UP_STEPS if behind > 1 else 0.0
+        return self._draft[min(behind, _TABLE - 1)] / _CATCH_UP_STEPS
 
     def _tree_worth(self, source: Source, row: float, price: float, share: int) -> float:
         """What the best depth of a tree brings at ``row`` a row, beyond its part of the draft steps."""
@@ -174,27 +177,26 @@ class LengthController:
         self, sources: Sequence[Source | None], rows: int, emitting: int, extra: float, price: float
     ) -> tuple[list[Choice], float]:
         """Lengths for the given sources, and the rate that they reach."""
-        # What each brings a row, whose it is, its level, rows, and what it brings. A request's own stay in order: a
-        # chain's chances fall, and ties are equal.
         tokens = [
-            (-gain, index, 0, 1, gain)
+            (-gain, index)
             for index, source in enumerate(sources)
-            if source and not source.nodes
-            for gain in source.survival[: self.longest]
+            if source
+            for gain in (_gains_a_row(source) if source.nodes else source.survival[: self.longest])
         ]
-        for index, source in enumerate(sources):
-            if source and source.nodes:
-                tokens += _levels(source, index)
-        tokens.sort()
+        tokens.sort()  # a request's own stay in order: its chances fall, and ties are equal
         lengths, table, base = [0] * len(sources), self._rows, extra
         drafting: dict[str, tuple[int, int]] = {}  # requests and deepest token of each draft
         expected, best, best_rate = float(emitting), 0, price
-        for count, (_, index, _, width, gain) in enumerate(tokens, start=1):
+        for count, (minus_gain, index) in enumerate(tokens, start=1):
             source = sources[index]
             assert source is not None
             lengths[index] = length = lengths[index] + 1
-            expected += gain
-            rows += width
+            if source.nodes:
+                expected += source.survival[length - 1]
+                rows += _widths(source)[length - 1]
+            else:
+                expected -= minus_gain
+                rows += 1
             if not source.is_free:
                 requests, depth = drafting.get(source.drafter, (0, 0))
                 more, deeper = requests + (length == 1), max(depth, length)
@@ -207,8 +209,8 @@ class LengthController:
             rate = expected / ((table[rows] if rows < _TABLE else self._target(rows)) + base)
             if rate > best_rate:
                 best_rate, best = rate, count
-        for token in tokens[best:]:
-            lengths[token[1]] -= 1
+        for _, index in tokens[best:]:
+            lengths[index] -= 1
         return [Choice(source, n) if n else NOTHING for source, n in zip(sources, lengths, strict=True)], best_rate
 
 
@@ -217,13 +219,10 @@ def _widths(source: Source) -> list[int]:
     return [deep - shallow for shallow, deep in pairwise((0, *source.nodes))]
 
 
-def _levels(source: Source, index: int) -> list[tuple[float, int, int, int, float]]:
-    """Levels of a tree as `LengthController` sorts them: none comes before the one above it."""
-    least, levels = -1.0, []
-    for level, (chance, width) in enumerate(zip(source.survival, _widths(source), strict=True)):
-        least = max(least, -chance / width)
-        levels.append((least, index, level, width, chance))
-    return levels
+def _gains_a_row(source: Source) -> list[float]:
+    """What the levels of a tree bring a row; none more than the one above it, which must come first."""
+    chances = zip(source.survival, _widths(source), strict=True)
+    return list(accumulate((chance / width for chance, width in chances), min))
 
 
 def _worth(survival: Sequence[float], cost: float) -> float:
