@@ -9,7 +9,7 @@ from decoding.model import LanguageModel
 from decoding.trace import SpeculationTrace
 from training.replay.temperature import fit_draft_temperature
 
-_FEWEST, _MOST = 24, 64  # drawn answers that a temperature is fitted on
+_FEWEST, _MOST = 24, 32  # drawn answers that a temperature is fitted on
 _LEAST_GAIN = 0.005
 
 

@@ -13,7 +13,14 @@ from decoding.trace_log import LogLimits, TraceLog
 from decoding.trace_recorder import TraceRecorder
 from drafts.learning import LearningSection
 from drafts.model_drafter import ModelDrafter
+from registry.store import Registry
 from tests.serving.toy_folder import write_model, write_toy
+from training.gate import GateRule
+from training.online.load import Throttle
+from training.online.log import Log
+from training.online.publish import Book
+from training.online.state import Desk
+from training.online.subject import Setting, Subject
 
 FINGERPRINT = "f" * 64
 MODEL = "starter-draft-sql"
@@ -31,12 +38,18 @@ def write_models(folder: Path) -> tuple[Path, Path]:
 
 
 def stream(
-    target: Path, draft: Path, requests: int, topic: str | None = "sql", seed: int = 0, temperature: float = 0.8
+    target: Path,
+    draft: Path,
+    requests: int,
+    topic: str | None = "sql",
+    seed: int = 0,
+    temperature: float = 0.8,
+    fingerprint: str = FINGERPRINT,
 ) -> list[SpeculationTrace]:
     """Answers to random prompts, drafted by ``draft``, in the order in which they ended."""
     found: list[SpeculationTrace] = []
     slots, room = 16, TOKENS + 8
-    recorder = TraceRecorder(FINGERPRINT, found.append, top=16, label=lambda name: f"{name}@v1")
+    recorder = TraceRecorder(fingerprint, found.append, top=16, label=lambda name: f"{name}@v1")
     drafter = ModelDrafter(load_model(draft, slots, room))
     loop = StepLoop(load_model(target, slots, room), {"sql": drafter}, 3, recorder=recorder)
     draw = random.Random(seed)
@@ -64,3 +77,23 @@ def write_log(folder: Path, traces: list[SpeculationTrace]) -> None:
     for trace in traces:
         log.append(trace)
     log.close()
+
+
+def make_subject(
+    place: Path,
+    target: Path,
+    registry: Registry,
+    rule: GateRule | None = None,
+    between: Throttle | None = None,
+    **changes: object,
+) -> Subject:
+    """The learner of topic sql, its log and its desk in ``place``; ``changes`` are settings."""
+    setting = Setting(
+        learning=LESSON.model_copy(update=changes),
+        log=Log(place / "log", FINGERPRINT),
+        tokenizer=target,
+        tags={"target": FINGERPRINT, "tokenizer": "t"},
+        between=between or Throttle(),
+        rule=rule,
+    )
+    return Subject(setting, Book(registry, "starter", "sql", MODEL), Desk(place / "desk"), ["sql"], ["math", None])
