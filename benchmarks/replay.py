@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from benchmarks.replay_table import COLUMNS, LONGEST, TEMPERATURE_COLUMNS, draw_replay
 from benchmarks.results import Report, Row
 from configs.console import hint
@@ -93,6 +95,7 @@ def run_replay(
         IncompatibleDraft: a draft was made for another target or tokenizer.
         RegistryError, CheckpointError: there is no such draft.
     """
+    torch.set_num_threads(1)
     given = given or GivenCosts()
     deployment = deployment_of(config)
     target = Resolver(deployment).resolve(deployment.target.model, "target", deployment.target.revision).folder
