@@ -52,6 +52,13 @@ class KVCache:
         assert 0 <= length <= self.lengths[slot], (length, self.lengths[slot])
         self.lengths[slot] = length
 
+    def copy(self, source: int, target: int) -> None:
+        """Let slot ``target`` hold what ``source`` holds."""
+        length = self.lengths[source]
+        for tensor in (self.keys, self.values):
+            tensor[:, target, :, :length] = tensor[:, source, :, :length]
+        self.lengths[target] = length
+
     def commit(self, slot: int, rows: Sequence[int]) -> None:
         """Keep ``rows`` of the last forward's span, in order (a path from the root), and drop the rest.
 

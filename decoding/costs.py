@@ -87,14 +87,14 @@ def measure_costs(
             model.cache.release(slot)
     one = median(wide[1])
     in_order = accumulate((median(seconds) / one for seconds in wide.values()), max)  # noise must not make rows free
+    alone = dict(zip(wide, in_order, strict=True))
+    surplus = max(0.0, median(together) / one - interpolate(alone, sequences))
     costs = StepCosts(
-        target=dict(zip(wide, in_order, strict=True)),
+        target=alone,
         draft={n: median(seconds) / one for n, seconds in drafting.items()},
+        attention_per_token=surplus / ((sequences - 1) * held) if sequences > 1 else 0.0,
         context=held,
     )
-    if sequences > 1:
-        surplus = max(0.0, median(together) / one - costs.target_run(sequences))
-        costs = StepCosts(costs.target, costs.draft, surplus / ((sequences - 1) * held), held)
     return costs, one * 1e3
 
 
@@ -116,9 +116,11 @@ def _timed_draft(draft: LanguageModel, slots: Sequence[int]) -> float:
 
 
 def _filled_slots(model: LanguageModel, context: int, count: int) -> list[int]:
-    slots = [model.cache.allocate() for _ in range(count)]
+    """Slots that all hold the same ``context`` tokens, or fewer in a short cache; read once."""
+    first, *others = slots = [model.cache.allocate() for _ in range(count)]
     length = min(context, model.cache.max_length // 2, model.cache.max_length - _DRAFT_STEPS)
-    for slot in slots:
-        model.forward([Span(slot, [1] * length, logits_from=length)])
-        model.cache.commit(slot, range(length))
+    model.forward([Span(first, [1] * length, logits_from=length)])
+    model.cache.commit(first, range(length))
+    for slot in others:
+        model.cache.copy(first, slot)
     return slots

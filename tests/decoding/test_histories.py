@@ -21,6 +21,7 @@ from drafts.model_drafter import ModelDrafter
 from drafts.prompt_lookup import PromptLookup
 from drafts.tree_drafter import TreeDrafter
 from tests.decoding.conftest import write_checkpoint
+from tests.toys import ToyModel
 
 NAMES = ("twin", "kin", "stranger", "tree", "merged", "lookup")
 PROBE = 7
@@ -155,3 +156,18 @@ def test_a_stale_cache_is_noticed(bench):
     with pytest.raises(AssertionError):
         bench.check(request, loop)
     loop.cancel("r")
+
+
+def test_a_copied_slot_continues_as_its_source_does():
+    """Keys, values and length; what is then written to one is not seen by the other."""
+    model = ToyModel(5, 3, memory=4)
+    one, other = model.cache.allocate(), model.cache.allocate()
+    model.forward([Span(one, [1, 4, 2])])
+    model.cache.commit(one, range(3))
+    model.cache.copy(one, other)
+    both = model.forward([Span(one, [3]), Span(other, [3])])
+    assert torch.equal(both[0], both[1])
+    assert torch.equal(both[0], model.logits([1, 4, 2, 3]))
+    model.cache.commit(one, [0])
+    assert model.cache.lengths[other] == 3
+    assert torch.equal(model.forward([Span(other, [0])])[0], model.logits([1, 4, 2, 0]))
