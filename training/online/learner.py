@@ -19,6 +19,7 @@ from training.distillation.trainer import Report
 from training.gate import GateRule
 from training.online.lesson import compose, examples_of, greedy_share, plan_of, teach
 from training.online.split import is_held_out
+from training.online.temper import fitted_temperature, fold_temperature
 from training.online.trial import LENGTH, SLOTS, Trial, hold_trial, longest
 
 WINDOWS = 4  # so many times ``every_requests`` traces that the champion has not learned from are remembered
@@ -70,7 +71,10 @@ class OnlineLearner:
         (self._held_out if is_held_out(trace, self._settings.heldout_share) else self._fresh).append(trace)
 
     def update(self, report: Report | None = None) -> Weights:
-        """Train from the champion; returns the weights of the candidate. The champion stays as it is."""
+        """Train from the champion, fit a temperature; returns the weights of the candidate.
+
+        The champion stays as it is.
+        """
         self._new, self._updates = 0, self._updates + 1
         seed = self._seed * 1_000_003 + self._updates
         traces = compose(self._fresh, self._older, self._others, self._settings.replay_share, seed)
@@ -78,6 +82,10 @@ class OnlineLearner:
         plan = plan_of(self._settings, greedy_share(self._fresh), seed)
         with TemporaryDirectory() as folder:
             teach(student, examples_of(traces), plan, Path(folder), {}, report)
+        lesson = list(self._fresh)
+        temperature = fitted_temperature(self._runnable(student, lesson), lesson, LENGTH)
+        if temperature != 1.0:
+            fold_temperature(student, temperature)
         return {name: tensor.clone() for name, tensor in named_weights(student).items()}
 
     def judge(
@@ -94,7 +102,7 @@ class OnlineLearner:
         """
         other = copy.deepcopy(self._student)
         set_weights(other, candidate)
-        champion, challenger = self._runnable(self._student), self._runnable(other)
+        champion, challenger = (self._runnable(each, self._held_out) for each in (self._student, other))
         return hold_trial(champion, challenger, self._held_out, length, rule, pause)
 
     def promote(self, candidate: Weights) -> None:
@@ -104,11 +112,11 @@ class OnlineLearner:
         self._fresh.clear()
         self._held_out.clear()
 
-    def _runnable(self, student: Any) -> LanguageModel:
-        """As it would be served, but in float32."""
+    def _runnable(self, student: Any, traces: Sequence[SpeculationTrace]) -> LanguageModel:
+        """As it would be served, but in float32, and with room for ``traces``."""
         transformers_logging.disable_progress_bar()
         with TemporaryDirectory() as folder:
             student.save_pretrained(folder)
             if self._vocabulary is not None:
                 write_output_vocabulary(Path(folder), self._vocabulary)
-            return load_model(Path(folder), SLOTS, longest(self._held_out))
+            return load_model(Path(folder), SLOTS, longest(traces))

@@ -97,10 +97,10 @@ def _work(subject: Subject, job: Job) -> None:
     state = subject.desk.state
     if state.job != job.name:
         version = subject.book.came_of(job) or make(subject, job)
-        pending = None
+        pending = state.pending
         if version is not None:
-            if state.pending is not None:
-                subject.book.supersede(state.pending.version, version)
+            if pending is not None:
+                subject.book.supersede(pending.version, version)
             pending = Pending(version.version, job.after)
         subject.desk.keep(State(job.until, pending, job.name))
     subject.desk.clear()

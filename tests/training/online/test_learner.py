@@ -60,6 +60,7 @@ class TestOnlineLearner:
         seen = []
         monkeypatch.setattr(learner_module, "examples_of", lambda chosen: seen.extend(chosen) or [])
         monkeypatch.setattr(learner_module, "teach", lambda *_: None)
+        monkeypatch.setattr(learner_module, "fitted_temperature", lambda *_: 1.0)
         learner = OnlineLearner(load_student(models[1]), LESSON, others=stream(*models, 60, topic="math", seed=5))
         for trace in traces:
             learner.observe(trace)
@@ -83,6 +84,7 @@ class TestOnlineLearner:
         lessons = []
         monkeypatch.setattr(learner_module, "examples_of", lambda chosen: lessons.append(list(chosen)) or [])
         monkeypatch.setattr(learner_module, "teach", lambda *_: None)
+        monkeypatch.setattr(learner_module, "fitted_temperature", lambda *_: 1.0)
         learner = observing(load_student(models[1]), traces[:60], replay_share=0.0)
         candidate = learner.update()
         for trace in traces[60:]:

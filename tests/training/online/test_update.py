@@ -136,6 +136,19 @@ class TestCycle:
         learned = [int(version.tags["data_window"].split()[0]) for version in (first, second)]
         assert learned[1] > learned[0] + 40
 
+    def test_a_failed_training_takes_nothing_from_a_candidate_that_waits(
+        self, taught, tmp_path, models, traces, registry, monkeypatch
+    ):
+        """The gate goes on with it."""
+        subject = make_subject(tmp_path, models[0], registry, rule=GateRule(burn_in=120))
+        write_log(tmp_path / "log", traces)
+        assert not cycle(subject)
+        monkeypatch.setattr(making, "teach", lambda *_: History([float("inf")]))
+        write_log(tmp_path / "log", stream(*models, 100, seed=3))
+        assert not cycle(subject)
+        assert subject.desk.state.pending.version == 2
+        assert subject.desk.state.seen == subject.setting.log.end()
+
     def test_a_winner_waits_where_promotion_is_by_hand(self, taught, tmp_path, models, traces, registry):
         """learning.promote: candidate."""
         subject = make_subject(tmp_path, models[0], registry, promote="candidate")
