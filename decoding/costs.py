@@ -11,6 +11,7 @@ from decoding.model import LanguageModel
 from decoding.span import Span
 
 ROWS = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48)
+_FEW = 5  # runs for a quick look
 _DRAFT_STEPS = 4  # a proposal: only its first step finds the draft's weights outside the nearest cache, as in the loop
 
 
@@ -124,3 +125,14 @@ def _filled_slots(model: LanguageModel, context: int, count: int) -> list[int]:
     for slot in others:
         model.cache.copy(first, slot)
     return slots
+
+
+def seconds_for_rows(model: LanguageModel, rows: Sequence[int], context: int = 128) -> dict[int, float]:
+    """A quick look: by rows, the least of a few runs of one sequence behind ``context`` tokens."""
+    (slot,) = _filled_slots(model, context, 1)
+    times: dict[int, list[float]] = {n: [] for n in rows}
+    for _ in range(_FEW):
+        for n, seconds in times.items():
+            seconds.append(_timed(model, [Span(slot, [1] * n)]))
+    model.cache.release(slot)
+    return {n: min(seconds) for n, seconds in times.items()}

@@ -7,9 +7,10 @@ from multiprocessing.connection import Connection
 from typing import Protocol
 
 from decoding.controller import LengthController
-from decoding.costs import measure_costs
+from decoding.cost_store import stored_or_measured
 from decoding.load import load_model
 from decoding.model import LanguageModel
+from decoding.native.build import cache_folder
 from decoding.randomness import SeededRandomness
 from decoding.request import FinishReason, Request, StepOutput
 from decoding.step_loop import StepLoop
@@ -237,7 +238,7 @@ def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | Len
     drafter = pool[pool.select(name) or LOOKUP] if name is not None else None
     if not isinstance(drafter, ModelDrafter):
         return _WITHOUT_DRAFTS
-    costs, milliseconds = measure_costs(target, drafter.model)
+    costs, milliseconds = stored_or_measured(target, drafter.model, cache_folder().parent / "costs")
     logger.info("target run %.2f ms, c %.3f, w(5) %.2f", milliseconds, costs.draft_step(1), costs.target_run(5))
     return LengthController(costs)
 

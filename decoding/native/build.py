@@ -101,11 +101,11 @@ def cache_folder() -> Path:
 
 
 def _key(compiler: list[str], machine_flags: tuple[str, ...]) -> str:
-    parts = (_run([*compiler, "--version"]), *FLAGS, *machine_flags, _processor())
+    parts = (_run([*compiler, "--version"]), *FLAGS, *machine_flags, processor())
     return hashlib.sha256(SOURCE.read_bytes() + HEADER.read_bytes() + "\0".join(parts).encode()).hexdigest()[:20]
 
 
-def _processor() -> str:
+def processor() -> str:
     """What -march=native depends on: the processor's model and features where Linux lists them."""
     try:
         text = Path("/proc/cpuinfo").read_text()
