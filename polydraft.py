@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands import bench, distill, gate, learn, registry, replay, traces
+from commands import bench, distill, draft, gate, learn, registry, replay, traces
 from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
@@ -37,6 +37,7 @@ for name, group in {
     "registry": registry.app,
     "starter": starter_app,
     "bench": bench.app,
+    "draft": draft.app,
     "gate": gate.app,
     "traces": traces.app,
     "config": config_app,

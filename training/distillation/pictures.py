@@ -14,7 +14,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8C959F"  # Okabe and Ito (2008)
 
 def draw_alpha(history: History, parent: Figures) -> "Figure":
     """Alpha on development text over steps, at temperature 0 and 1; dashed: the draft that training began with."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     steps = [step for step, _ in history.validations]
     for temperature, colour in ((0, BLUE), (1, ORANGE)):
         values = [_alpha(figures, temperature) for _, figures in history.validations]
@@ -28,7 +28,7 @@ def draw_alpha(history: History, parent: Figures) -> "Figure":
 
 def draw_loss(history: History) -> "Figure":
     """Training loss of every step, and a running mean of fifty."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     losses = history.losses
     steps = range(1, len(losses) + 1)
     axes.plot(steps, losses, color=GREY, linewidth=0.5)
@@ -42,7 +42,7 @@ def draw_loss(history: History) -> "Figure":
 
 def draw_positions(now: Figures, parent: Figures) -> "Figure":
     """Acceptance by position in a draft, at temperature 0 and 1; pale: the draft that training began with."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     for label, figures, strength in (("before, ", parent, 0.35), ("", now, 1.0)):
         for temperature, colour in ((0, BLUE), (1, ORANGE)):
             values = figures.by_position_t1 if temperature else figures.by_position_t0
@@ -60,7 +60,8 @@ def _alpha(figures: Figures, temperature: int) -> float:
     return figures.alpha_t1 if temperature else figures.alpha_t0
 
 
-def _canvas() -> "tuple[Figure, Axes]":
+def canvas() -> "tuple[Figure, Axes]":
+    """A figure with one panel."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), dpi=160, layout="constrained")
