@@ -110,19 +110,7 @@ def run_peers(
     questions = [question for prompt in prompts if (question := _question(bench, prompt, tokens)).tokens]
     with ExitStack() as stack:
         peers, missing = _start(stack, bench, names, lengths, folder)
-        ours = {Mode(OURS, length): StepTimes() for length in (0, *lengths, None)}
-        modes = [*ours, *(Mode(name, length) for name in peers for length in (0, *lengths))]
-
-        def decode(question: Question, mode: Mode) -> Decoded:
-            if mode.engine in peers:
-                return peers[mode.engine].decode(question.token_ids, question.tokens, mode.num_draft_tokens or 0)
-            bench.times = ours[mode]
-            return _decode_here(bench, question, mode)
-
-        for mode in ours:
-            decode(questions[0], mode)
-        ours.update((mode, StepTimes()) for mode in ours)
-        results = _measure(decode, modes, questions, repeats)
+        results, times = _compare(bench, peers, questions, lengths, repeats)
     rows = peer_rows(results)
     return Report(
         name="peers",
@@ -139,7 +127,7 @@ def run_peers(
         rows=rows,
         columns=COLUMNS,
         draw=draw_peers,
-        notes=[*verdicts(rows), *(_profile(mode, times) for mode, times in ours.items()), *missing.values()],
+        notes=[*verdicts(rows), *(_profile(mode, spent) for mode, spent in times.items()), *missing.values()],
         facts={"unavailable": missing},
     )
 
@@ -195,6 +183,29 @@ def _decode_here(bench: Workbench, question: Question, mode: Mode) -> Decoded:
     request.num_draft_tokens = mode.num_draft_tokens
     seconds = bench.decode([request])
     return Decoded(request.generated, seconds, request.counts.num_target_runs)
+
+
+def _compare(
+    bench: Workbench,
+    peers: Mapping[str, PeerProcess],
+    questions: Sequence[Question],
+    lengths: Sequence[int],
+    repeats: int,
+) -> tuple[dict[Mode, Result], dict[Mode, StepTimes]]:
+    """What every mode did, ours and the peers', after a first question to warm ours up; and where our time went."""
+    times = {Mode(OURS, length): StepTimes() for length in (0, *lengths, None)}
+    modes = [*times, *(Mode(name, length) for name in peers for length in (0, *lengths))]
+
+    def decode(question: Question, mode: Mode) -> Decoded:
+        if mode.engine in peers:
+            return peers[mode.engine].decode(question.token_ids, question.tokens, mode.num_draft_tokens or 0)
+        bench.times = times[mode]
+        return _decode_here(bench, question, mode)
+
+    for mode in times:
+        decode(questions[0], mode)
+    times.update((mode, StepTimes()) for mode in times)
+    return _measure(decode, modes, questions, repeats), times
 
 
 def _measure(decode: Decode, modes: Sequence[Mode], questions: Sequence[Question], repeats: int) -> dict[Mode, Result]:
