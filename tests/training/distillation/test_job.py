@@ -210,8 +210,8 @@ def test_a_job_learns_from_traces_as_they_were_when_it_began(job, tmp_path, monk
             log.append(make_trace(number, target=target, topic="sql", highest=60, top=6))
         log.close()
 
-    learned = dataclasses.replace(job, data=None, traces=tmp_path / "traces", wrong_only=True, limit=None)
     record(range(3, 53))
+    learned = dataclasses.replace(job, data=None, traces=tmp_path / "traces", wrong_only=True, limit=None)
     with monkeypatch.context() as patch:
         patch.setattr(TRAINER, interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -225,6 +225,10 @@ def test_what_cannot_be_is_refused_before_anything_is_written(job, toys, tmp_pat
     """Both or neither source, text from traces, another job's folder, another tokenizer."""
     with pytest.raises(ConfigError, match="either --data or --traces"):
         dataclasses.replace(job, data=None)
+    with pytest.raises(ConfigError, match="no folder"):
+        dataclasses.replace(job, data=None, traces=tmp_path / "none")
+    with pytest.raises(ConfigError, match="no file"):
+        dataclasses.replace(job, data=tmp_path / "none")
     with pytest.raises(ConfigError, match="reads text; traces have none"):
         dataclasses.replace(job, data=None, traces=tmp_path, preset=PRESETS["fastdraft"], preset_name="fastdraft")
     job.work.mkdir()
