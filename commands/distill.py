@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 if TYPE_CHECKING:
     from registry.store import Registry
     from serving.config import Deployment
-    from training.distillation.job import Result
+    from training.distillation.job_description import Result
     from training.distillation.parent import Parent
 
 
@@ -55,7 +55,8 @@ def distill(
         os.nice(19)
         torch.set_num_threads(1)
     from registry.names import draft_model
-    from training.distillation.job import Job, run_job
+    from training.distillation.job import run_job
+    from training.distillation.job_description import Job
     from training.distillation.presets import PRESETS
     from training.distillation.sequences import SOURCES
 

@@ -1,10 +1,8 @@
 """`polydraft distill`: answers, stages, an ordinary model folder, a version; run again after a kill, it goes on."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,90 +24,18 @@ from registry.store import Registry
 from registry.version import Version
 from training.distillation.examples import Examples
 from training.distillation.export import export_draft, fresh_student, load_student
+from training.distillation.job_description import Job, Result
 from training.distillation.material import Material, Writers, from_prompts, from_trace_log, plain_text
 from training.distillation.measure import measure
-from training.distillation.parent import Parent
-from training.distillation.presets import Preset, Stage
+from training.distillation.presets import Stage
 from training.distillation.progress import Bars
 from training.distillation.prompts import Prompts, read_prompts
 from training.distillation.record import Outcome, Record, Subject
-from training.distillation.sequences import Source, Writing
+from training.distillation.sequences import Writing
 from training.distillation.trainer import History, train
 from training.distillation.vocabulary import output_vocabulary
 
 _SLOTS = 16
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained, every reference resolved. Exactly one of ``data`` and ``traces`` is given.
-
-    Attributes:
-        deployment: its name, which prefixes registered models.
-        target: its folder.
-        work: everything that a resumed job needs.
-        wrong_only: learn at the wrong positions of traces alone.
-        limit: training prompts or traces, at most.
-        command: that repeats the job.
-    """
-
-    deployment: str
-    topic: str
-    target: Path
-    parent: Parent
-    work: Path
-    preset_name: str
-    preset: Preset
-    data: Path | None = None
-    traces: Path | None = None
-    source: Source = "teacher"
-    wrong_only: bool = False
-    limit: int | None = None
-    answer_tokens: int = 160
-    max_length: int = 1024
-    device: str = "cpu"
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.data is None) == (self.traces is None):
-            raise ConfigError("pass either --data or --traces", do="polydraft distill --topic sql --data prompts.jsonl")
-        if self.data is not None and not self.data.is_file():
-            raise ConfigError(f"no file {self.data}", do="pass JSON lines with prompt")
-        if self.traces is not None and not self.traces.is_dir():
-            raise ConfigError(f"no folder {self.traces}", do="pass the folder of a trace log")
-        if self.traces is not None and self.preset.needs_text:
-            raise ConfigError(f"preset {self.preset_name} reads text; traces have none", do="pass --data")
-        if self.traces is not None and self.source != "teacher":
-            raise ConfigError(f"traces are the target's own: --source {self.source} needs prompts", do="pass --data")
-
-    def identity(self, target: str) -> dict[str, str]:
-        """What decides the result, except the traces themselves, which the job keeps."""
-        data = hashlib.sha256(self.data.read_bytes()).hexdigest()[:16] if self.data else str(self.traces)
-        choices = (self.source, self.wrong_only, self.limit, self.answer_tokens, self.max_length)
-        version = self.parent.version
-        parent = version.tags.get("content", "") if version is not None else fingerprint(self.parent.folder)
-        return {"target": target, "parent": parent, "data": data, "preset": repr(self.preset), "how": repr(choices)}
-
-    def in_own_folder(self, root: Path) -> "Job":
-        """The same in a folder of ``root`` that the same job finds again and no other shares."""
-        identity = json.dumps(self.identity(fingerprint(self.target)))
-        key = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        return replace(self, work=root / f"{self.deployment}-{self.topic}-{key}")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a job; ``version`` and ``run`` are None if it was not registered."""
-
-    topic: str
-    parent: str
-    folder: str
-    version: str | None
-    run: str | None
-    window: str
-    steps: int
-    now: dict[str, Any]
-    before: dict[str, Any]
 
 
 def run_job(job: Job, registry: Registry | None) -> Result:

@@ -21,7 +21,8 @@ from registry.section import RegistrySection
 from registry.store import Registry
 from tests.serving.toy_folder import toy_drafts, write_toy, write_toys
 from tests.toy_traces import make_trace
-from training.distillation.job import Job, run_job
+from training.distillation.job import run_job
+from training.distillation.job_description import Job
 from training.distillation.parent import Parent, find_parent
 from training.distillation.presets import PRESETS
 from training.distillation.record import Record
