@@ -22,6 +22,7 @@ class Experiment(StrEnum):
     EPOCHS = "epochs"
     LOSSES = "losses"
     SIZE = "size"
+    SHIFT = "shift"
 
 
 def experiment(
@@ -45,8 +46,10 @@ def experiment(
     epochs: an untuned draft after 0, 1 and 2 passes over a topic's answers.
     losses: every distillation loss, on a draft that goes on from the general one.
     size: a small distilled draft beside an untuned one of seven times its size.
+    shift: streams whose topic changes, before drafts that learn while they serve and drafts that do not (one seed).
     """
     from benchmarks.experiments import command_of, run_experiment
+    from benchmarks.shift import run_shift
     from serving.config import deployment_of
     from serving.plan import make_plan
     from training.experiments.budget import FULL, QUICK
@@ -59,5 +62,9 @@ def experiment(
     logging.getLogger().setLevel(logging.INFO)
     place = work / ("quick" if quick else "full")
     material = Material(data, Path(make_plan(deployment_of(config)).target), place, budget)
-    found = run_experiment(name.value, material, command_of(name.value, data, quick, chosen), hint)
+    command = command_of(name.value, data, quick, chosen)
+    if name is Experiment.SHIFT:
+        found = run_shift(material, command, hint)
+    else:
+        found = run_experiment(name.value, material, command, hint)
     deliver(found, report, as_json, output)

@@ -4,6 +4,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class ShiftBudget:
+    """Amounts for streams of requests, and how drafts learn from them.
+
+    Attributes:
+        requests: a stream.
+        answer_tokens: of one answer, at most.
+        window: requests behind one point of a curve; the windows behind figures follow from it.
+        every_requests, steps, learning_rate, ema: as in `drafts.learning.LearningSection`.
+    """
+
+    requests: int = 800
+    answer_tokens: int = 96
+    window: int = 50
+    every_requests: int = 100
+    steps: int = 20
+    learning_rate: float = 1e-3
+    ema: float = 0.9
+
+
+@dataclass(frozen=True)
 class Budget:
     """Amounts of data and training.
 
@@ -16,6 +36,7 @@ class Budget:
         pooled_epochs: then over all topics' answers.
         topic_epochs: then over those of one topic, or of all for the control.
         seeds: repetitions, with data orders and new weights of their own.
+        shift: what streams take beyond that.
     """
 
     answers: int = 1200
@@ -26,6 +47,7 @@ class Budget:
     pooled_epochs: float = 2.0
     topic_epochs: float = 2.5
     seeds: tuple[int, ...] = (1, 2, 3)
+    shift: ShiftBudget = ShiftBudget()
 
 
 FULL = Budget()
@@ -38,4 +60,5 @@ QUICK = Budget(
     pooled_epochs=1.0,
     topic_epochs=1.0,
     seeds=(1, 2),
+    shift=ShiftBudget(requests=80, answer_tokens=24, window=5, every_requests=10, steps=2),
 )

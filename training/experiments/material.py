@@ -1,6 +1,7 @@
 """What every experiment works on: the target's answers to train on, and recorded answers to score drafts by."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,10 @@ from decoding.request import FinishReason, Origin, Request, SamplingParams
 from decoding.span import Span
 from decoding.step_loop import StepLoop
 from decoding.trace import SpeculationTrace
+from decoding.trace_segment import Segment, list_segments, segment_name
+from decoding.trace_segment import encode as encode_traces
 from training.experiments.budget import Budget
-from training.starter.answers import Answers, choose_prompts, write_answers
+from training.starter.answers import TOP, Answers, choose_prompts, write_answers
 from training.starter.batches import Sample, encode
 from training.starter.corpus import TOPICS, read_split, read_topic
 
@@ -79,22 +82,55 @@ class Material:
         logger.info("answers: %s, %d texts, %d tokens", topic, len(answers), len(answers.token_ids))
         return answers
 
+    def unseen(self, topic: str, count: int) -> list[SpeculationTrace]:
+        """Greedy answers to ``count`` further training prompts, or to all there are, for streams of requests.
+
+        No draft of an experiment has seen one of them: their prompts are not among those of `answers`.
+        """
+        budget = self.budget.shift
+        folder = self.work / "unseen" / topic / f"{count}x{budget.answer_tokens}-{self.fingerprint[:16]}"
+        for _, path in list_segments(folder):
+            segment = Segment(path)
+            return [segment.trace(index) for index in range(len(segment.entries))]
+        known = self.answers[topic]
+        places = zip(known.starts.tolist(), known.answer_starts.tolist(), strict=False)
+        seen = {tuple(known.token_ids[start:end].tolist()) for start, end in places}
+        prompts = dict.fromkeys(map(tuple, self._prompts(topic, "train", sys.maxsize)))  # each once
+        chosen = [list(prompt) for prompt in prompts if prompt not in seen][:count]
+        model = load_model(self.target, _SLOTS, self.budget.max_length // 2 + budget.answer_tokens)
+        traces = self._answered(model, chosen, topic, 0.0, budget.answer_tokens, TOP)
+        data = encode_traces([(0.0, trace) for trace in traces])
+        folder.mkdir(parents=True, exist_ok=True)
+        (fresh := folder / "new").write_bytes(data)
+        fresh.replace(folder / segment_name(0, data))
+        return traces
+
     def _record(self, model: LanguageModel, topic: str, temperature: float) -> list[SpeculationTrace]:
+        prompts = self._prompts(topic, "validation", self.budget.held_out)
+        return self._answered(model, prompts, topic, temperature, self.budget.answer_tokens, _TOP)
+
+    def _answered(
+        self,
+        model: LanguageModel,
+        prompts: Sequence[list[int]],
+        topic: str,
+        temperature: float,
+        max_tokens: int,
+        top: int,
+    ) -> list[SpeculationTrace]:
         requests = [
             Request(
                 request_id=str(number),
                 prompt_token_ids=prompt,
                 sampling=SamplingParams(
-                    temperature=temperature,
-                    max_tokens=self.budget.answer_tokens,
-                    stop_token_ids=frozenset({self._end}),
+                    temperature=temperature, max_tokens=max_tokens, stop_token_ids=frozenset({self._end})
                 ),
                 randomness=SeededRandomness(7_000_003 + number),
             )
-            for number, prompt in enumerate(self._prompts(topic, "validation", self.budget.held_out))
+            for number, prompt in enumerate(prompts)
         ]
         StepLoop(model, {}).run(requests)
-        return [record(model, request, topic, self.fingerprint) for request in requests]
+        return [record(model, request, topic, self.fingerprint, top) for request in requests]
 
     def _prompts(self, topic: str, split: str, count: int) -> list[list[int]]:
         texts = [f"<|user|>{example.prompt}<|assistant|>" for example in read_topic(self.data, topic, split)]
@@ -108,8 +144,12 @@ class Material:
         return end
 
 
-def record(model: LanguageModel, request: Request, topic: str, target: str) -> SpeculationTrace:
-    """The trace of a request that was decoded plainly, from one forward of the target over its text."""
+def record(model: LanguageModel, request: Request, topic: str, target: str, top: int = _TOP) -> SpeculationTrace:
+    """The trace of a request that was decoded plainly, from one forward of the target over its text.
+
+    Args:
+        top: most probable tokens of the target's law to keep at each position.
+    """
     slot = model.cache.allocate()
     first = len(request.prompt_token_ids) - 1
     logits = model.forward([Span(slot, request.token_ids[:-1], logits_from=first)])
@@ -117,7 +157,7 @@ def record(model: LanguageModel, request: Request, topic: str, target: str) -> S
     law = logits.softmax(dim=-1)
     emitted = torch.tensor(request.generated)[:, None]
     probs = law.gather(-1, emitted)[:, 0]
-    top = law.topk(min(_TOP, law.size(-1)), dim=-1)
+    most_probable = law.topk(min(top, law.size(-1)), dim=-1)
     ended = request.generated[-1] in request.sampling.stop_token_ids
     return SpeculationTrace(
         token_ids=list(request.token_ids),
@@ -126,8 +166,8 @@ def record(model: LanguageModel, request: Request, topic: str, target: str) -> S
         run_lengths=[1] * len(request.generated),
         probs=probs,
         drawn_probs=torch.ones_like(probs) if request.sampling.is_greedy else probs,
-        top_ids=top.indices.to(torch.int32),
-        top_probs=top.values.to(torch.float16),
+        top_ids=most_probable.indices.to(torch.int32),
+        top_probs=most_probable.values.to(torch.float16),
         sampling=request.sampling,
         finish_reason=FinishReason.STOP if ended else FinishReason.LENGTH,
         topic=topic,
