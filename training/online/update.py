@@ -37,11 +37,12 @@ def cycle(subject: Subject) -> bool:
         promoted |= judge_pending(subject)
     if _is_due(subject):
         subject.setting.between()
-        promoted |= judge_pending(subject)  # the last chance of a candidate that waits
+        if _unseen(subject):
+            promoted |= judge_pending(subject)  # the last chance of a candidate that waits
         if (job := _begin(subject)) is not None:
             _work(subject, job)
             promoted |= judge_pending(subject)
-    elif _may_tell(subject):
+    elif _unseen(subject) >= max(1, subject.setting.learning.every_requests // _LOOKS):
         promoted |= judge_pending(subject)
     return promoted
 
@@ -50,12 +51,10 @@ def _is_due(subject: Subject) -> bool:
     return subject.count(subject.desk.state.seen) >= subject.setting.learning.every_requests
 
 
-def _may_tell(subject: Subject) -> bool:
-    """Whether an undecided candidate has seen enough more traffic to be looked at again."""
+def _unseen(subject: Subject) -> int:
+    """Traces since the gate looked at the candidate that waits; 0 where none does."""
     pending = subject.desk.state.pending
-    if pending is None:
-        return False
-    return subject.count(pending.after) - pending.seen >= max(1, subject.setting.learning.every_requests // _LOOKS)
+    return 0 if pending is None else subject.count(pending.after) - pending.seen
 
 
 def _begin(subject: Subject) -> Job | None:
