@@ -232,15 +232,14 @@ def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | Len
     """The fixed proposal length of a plan, or a controller for what this machine's costs turn out to be."""
     if plan.num_draft_tokens is not None:
         return plan.num_draft_tokens
-    if plan.expansion is not None:
-        return plan.expansion.depth
     name = pool.select(GENERAL) if GENERAL in plan.drafts else next(iter(plan.drafts), None)
     drafter = pool[pool.select(name) or LOOKUP] if name is not None else None
     if not isinstance(drafter, ModelDrafter):
         return _WITHOUT_DRAFTS
     costs, milliseconds = stored_or_measured(target, drafter.model, cache_folder().parent / "costs")
     logger.info("target run %.2f ms, c %.3f, w(5) %.2f", milliseconds, costs.draft_step(1), costs.target_run(5))
-    return LengthController(costs)
+    # No deeper than the trees that a deployment asks for; how deep, and whether at all, is a matter of cost.
+    return LengthController(costs) if plan.expansion is None else LengthController(costs, plan.expansion.depth)
 
 
 def _output(step_output: StepOutput) -> Output:
