@@ -10,6 +10,7 @@
     load       how busy the server is, and a pause between two steps while it is
     state      what survives a kill
     publish    versions, runs and verdicts in the registry
+    pictures   what the gate saw
     subject    one topic's draft as the next three see it
     making     from a job to a registered candidate
     judging    the gate looks at the candidate

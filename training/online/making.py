@@ -17,6 +17,7 @@ from registry.version import Version
 from training.distillation.examples import from_traces
 from training.distillation.export import export_draft, load_student
 from training.distillation.measure import Figures, measure
+from training.distillation.pictures import draw_loss
 from training.distillation.plan import Plan
 from training.distillation.trainer import History
 from training.online.lesson import plan_of, teach
@@ -51,6 +52,7 @@ def make(subject: Subject, job: Job) -> Version | None:
             run.set_tags({"verdict": "failed", "verdict_reason": "the loss is not finite"})
             subject.say("the loss is not finite; nothing is registered")
             return None
+        run.log_picture("loss_over_time", draw_loss(history))
         return _register(subject, job, parent, student, tags, run)
 
 

@@ -13,6 +13,7 @@ from registry.store import Registry
 from registry.verdicts import promote, refuse
 from registry.version import ModelSummary, Version
 from training.gate import Outcome
+from training.online.pictures import draw_gate
 from training.online.state import Job
 from training.online.trial import Trial
 
@@ -120,6 +121,7 @@ class Book:
             if verdict.lower > -float("inf"):
                 gate |= {"lower": verdict.lower, "upper": verdict.upper}
             run.log({f"gate/{name}": value for name, value in gate.items()})
+            run.log_picture("gate_sequence", draw_gate(verdict.sequence))
             run.set_note(run_note(outcome, header, rows, "polydraft learn --once", undo))
 
 

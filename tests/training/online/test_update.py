@@ -60,6 +60,8 @@ class TestCycle:
         assert (run.name, run.status) == ("sql v2 online", "FINISHED")
         assert {"loss/train", "gate/difference", "gate/lower", "acceptance/alpha_t1"} <= run.figures.keys()
         assert set(run.data) == {"traces-sql (train)", "traces-sql-heldout (gate)"}
+        pictures = {item.path for item in registry.client.list_artifacts(version.run_id, "pictures")}
+        assert pictures == {"pictures/gate_sequence.png", "pictures/loss_over_time.png"}
         assert subject.desk.state.seen == subject.setting.log.end()
         assert (subject.desk.job, subject.desk.state.pending) == (None, None)
         assert not cycle(subject)
