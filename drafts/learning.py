@@ -13,7 +13,7 @@ class LearningSection(Section):
     enabled: bool = Field(default=False, description="whether polydraft learn may train drafts of this deployment")
     every_requests: int = Field(default=200, ge=1, description="new requests of a topic that call for an update")
     steps: int = Field(default=100, ge=1, description="training steps of an update")
-    learning_rate: float = Field(default=3e-5, gt=0, le=0.1, description="of AdamW; it falls to zero over the steps")
+    learning_rate: float = Field(default=1e-4, gt=0, le=0.1, description="of AdamW; it falls to zero over the steps")
     loss: Literal["lk", "forward_kl", "reverse_kl", "jsd", "tvd"] = Field(
         default="lk", description="lk | forward_kl | reverse_kl | jsd | tvd"
     )
