@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from configs.errors import CorpusError
 from decoding.trace import SpeculationTrace
 from drafts.learning import LearningSection
 from training.experiments.arms import POOLED_RATE, TOPIC_RATE, Arm, arm_digest, train
@@ -60,7 +61,10 @@ class Shift:
             self.progress(f"{topic}: answers to {count} requests")
             found[topic] = self.material.unseen(topic, count)
             if len(found[topic]) < count:
-                raise ValueError(f"{topic} has prompts for {len(found[topic])} requests; its stream takes {count}")
+                raise CorpusError(
+                    f"{topic} has {len(found[topic])} prompts that no draft has learned from; its stream takes {count}",
+                    do="pass --data a folder with more training prompts, or --quick",
+                )
         return found
 
     @property

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks.shift import LEARNING, bars, draw_shift
+from decoding.load import load_model
 from decoding.request import Origin
 from drafts.learning import LearningSection
 from tests.training.online.streams import stream as answers
@@ -21,7 +22,6 @@ from training.experiments.shift_figures import alpha, curve, records_to_recover,
 from training.experiments.shift_streams import Cast, needed, places, streams
 from training.experiments.shift_systems import (
     ACCEPTED,
-    PROPOSABLE,
     RUNS,
     Learning,
     Outcomes,
@@ -141,8 +141,6 @@ class TestSystems:
 
     def test_an_answer_as_served_has_the_runs_that_replay_counts(self, models, traces):
         """Live counts at temperature 0 are the replayed ones; corrections are where the draft was wrong."""
-        from decoding.load import load_model
-
         found = acceptances(load_model(models[1], 4, 64), traces)
         scores = score(found)
         corrected = 0
@@ -226,4 +224,3 @@ def test_every_stream_has_a_row_for_every_system_and_a_panel(shift):
     assert len(bars(rows)) == 3 * len(LEARNING)
     assert len(draw_shift(rows).axes) == len(shift.streams)
     assert all(row["curve"][-1]["requests"] == 16 for row in rows)
-    assert PROPOSABLE == 1
