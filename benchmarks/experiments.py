@@ -12,7 +12,7 @@ from training.experiments.epochs import epochs, size
 from training.experiments.imbalance import imbalance, late
 from training.experiments.losses import losses
 from training.experiments.material import Material
-from training.experiments.specialise import capacity, specialise
+from training.experiments.specialise import capacity, specialise, width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXPERIMENTS: dict[str, Callable[[Budget], dict[str, Comparison]]] = {  # and the parts that each is made of
     "specialise": lambda budget: {"": specialise(budget)},
     "capacity": capacity,
+    "width": lambda budget: {"": width(budget)},
     "imbalance": lambda budget: {"80/15/5": imbalance(budget), "late topic": late(budget)},
     "losses": lambda budget: {"": losses(budget)},
     "epochs": lambda budget: {"": epochs(budget)},

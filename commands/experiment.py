@@ -18,6 +18,7 @@ class Experiment(StrEnum):
 
     SPECIALISE = "specialise"
     CAPACITY = "capacity"
+    WIDTH = "width"
     IMBALANCE = "imbalance"
     EPOCHS = "epochs"
     LOSSES = "losses"
@@ -40,8 +41,9 @@ def experiment(
 ) -> None:
     """What learning is worth, in counts on held-out answers, with intervals.
 
-    specialise: a draft a topic against one for all that was trained as long; new, wrong and wide ones beside them.
+    specialise: a draft a topic against one for all that was trained as long; new and wrong ones beside them.
     capacity: the same at the shipped size, a quarter and a sixteenth of it.
+    width: six drafts against one as large as all of them.
     imbalance: topics at 80, 15 and 5 percent of the mix, and a topic that arrives late.
     epochs: an untuned draft after 0, 1 and 2 passes over a topic's answers.
     losses: every distillation loss, on a draft that goes on from the general one.
