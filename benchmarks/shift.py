@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.pictures import BLUE, GREEN, GREY, INK, ORANGE, PINK, YELLOW, canvas
+from benchmarks.pictures import BLUE, GREEN, GREY, INK, ORANGE, PINK, YELLOW
 from benchmarks.results import Report, Row, shown
-from training.experiments.budget import Budget
+from training.experiments.budget import Budget, Updates
 from training.experiments.material import Material
 from training.experiments.shift import (
     CAST,
@@ -85,21 +85,25 @@ def bars(rows: Sequence[Row]) -> list[str]:
 
 def draw_shift(rows: Sequence[Row]) -> "Figure":
     """Alpha over requests, a panel a stream, a line a system."""
+    from matplotlib.figure import Figure
+
     streams = list(dict.fromkeys(row["stream"] for row in rows))
-    figure, axes = canvas(len(streams), width=3.6 * len(streams), height=4.2)
+    figure = Figure(figsize=(13, 6.5), dpi=160, layout="constrained")
+    panels = list(figure.subplots(2, (len(streams) + 1) // 2, sharey=True).flat)
     lines = {}
-    for each, stream in zip(axes, streams, strict=True):
+    for axes, stream in zip(panels, streams, strict=False):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(stream, fontsize=10)
+        axes.set_xlabel("requests")
+        of_stream = {row["system"]: row["curve"] for row in rows if row["stream"] == stream}
         for system, colour in _COLOURS.items():
-            for row in rows:
-                if (row["stream"], row["system"]) == (stream, system):
-                    ends = [point["requests"] for point in row["curve"]]
-                    alphas = [point["alpha"] for point in row["curve"]]
-                    style = "-" if system in LEARNING else "--"
-                    lines[system] = each.plot(ends, alphas, style, color=colour, linewidth=1.4, label=system)[0]
-        each.set_title(stream, fontsize=10)
-        each.set_xlabel("requests")
-        each.sharey(axes[0])
-    axes[0].set_ylabel("alpha by window")
+            if points := of_stream.get(system, []):
+                ends, alphas = ([point[key] for point in points] for key in ("requests", "alpha"))
+                style = "-" if system in LEARNING else "--"
+                lines[system] = axes.plot(ends, alphas, style, color=colour, linewidth=1.3, label=system)[0]
+    for spare in panels[len(streams) :]:
+        spare.set_axis_off()
+    panels[0].set_ylabel("alpha by window")
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines), frameon=False)
     return figure
 
@@ -121,17 +125,21 @@ def _meaning() -> str:
         f"draft of its own at first. To recover: its requests until the end of the first window of "
         f"{RECOVERY_WINDOW} of them with {RECOVERED:.0%} of the alpha of “{offline(100)}”. Behind: the most over any "
         f"window of {DEFICIT_WINDOW} requests. “{ROUTED}” and “{TOGETHER}” begin as the pooled draft and serve every "
-        f"candidate; “{GATED}” begins as the specialised drafts and serves what passes the gate, which holds back a "
-        f"fifth of the prompts."
+        f"candidate; “{GATED}” begins as the specialised drafts and serves what passes the gate."
     )
 
 
 def _spent(budget: Budget) -> str:
     shift = budget.shift
     return (
-        f"One seed. {shift.requests} requests a stream, answers of at most {shift.answer_tokens} tokens; an update "
-        f"every {shift.every_requests} requests of a draft, {shift.steps} steps at {shift.learning_rate:g}, average "
-        f"{shift.ema:g}: chosen on {TUNING.first} and {TUNING.late}. Drafts before the stream: {budget.answers} "
-        f"answers a topic, {budget.pooled_epochs:g} passes over the early topics, {budget.topic_epochs:g} more over "
-        f"one topic."
+        f"One seed. {shift.requests} requests a stream, answers of at most {shift.answer_tokens} tokens. Updates, "
+        f"chosen on {TUNING.first} and {TUNING.late}: {_updates(shift.published)}; with the gate "
+        f"{_updates(shift.gated)}, {shift.gated.heldout_share:.0%} of the prompts held out. Drafts before the stream: "
+        f"{budget.answers} answers a topic, {budget.pooled_epochs:g} passes over the early topics, "
+        f"{budget.topic_epochs:g} more over one topic."
     )
+
+
+def _updates(how: Updates) -> str:
+    steps = f"{how.steps} steps at {how.learning_rate:g}, average {how.ema:g}"
+    return f"every {how.every_requests} requests of a draft {steps}"

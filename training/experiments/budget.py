@@ -4,23 +4,33 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Updates:
+    """How a draft learns from the requests that it serves; as in `drafts.learning.LearningSection`."""
+
+    every_requests: int = 100
+    steps: int = 20
+    learning_rate: float = 1e-3
+    ema: float = 0.9
+    heldout_share: float = 0.2
+
+
+@dataclass(frozen=True)
 class ShiftBudget:
-    """Amounts for streams of requests, and how drafts learn from them.
+    """Amounts for streams of requests.
 
     Attributes:
         requests: a stream.
         answer_tokens: of one answer, at most.
-        window: requests behind one point of a curve; the windows behind figures follow from it.
-        every_requests, steps, learning_rate, ema: as in `drafts.learning.LearningSection`.
+        window: requests behind one point of a curve.
+        published: updates where every candidate serves; nothing is held out then.
+        gated: updates where the gate stands between, so that they may be bold.
     """
 
     requests: int = 800
     answer_tokens: int = 96
     window: int = 50
-    every_requests: int = 100
-    steps: int = 20
-    learning_rate: float = 1e-3
-    ema: float = 0.9
+    published: Updates = Updates()
+    gated: Updates = Updates(steps=60, learning_rate=2e-3, ema=0.95, heldout_share=0.3)
 
 
 @dataclass(frozen=True)
@@ -60,5 +70,5 @@ QUICK = Budget(
     pooled_epochs=1.0,
     topic_epochs=1.0,
     seeds=(1, 2),
-    shift=ShiftBudget(requests=80, answer_tokens=24, window=5, every_requests=10, steps=2),
+    shift=ShiftBudget(80, 24, 5, published=Updates(10, 2), gated=Updates(10, 2)),
 )

@@ -6,7 +6,7 @@ training prompts whose answers no draft was trained on before. Steps and learnin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -67,15 +67,11 @@ class Shift:
                 )
         return found
 
-    @property
-    def settings(self) -> LearningSection:
+    def learning(self, gated: bool) -> Learning:
+        """How drafts learn from a stream."""
         budget = self.material.budget.shift
-        return LearningSection(
-            every_requests=budget.every_requests,
-            steps=budget.steps,
-            learning_rate=budget.learning_rate,
-            ema=budget.ema,
-        )
+        updates = budget.gated if gated else budget.published
+        return Learning(LearningSection(**asdict(updates)), gated, self.seed)
 
     @property
     def seed(self) -> int:
@@ -103,7 +99,7 @@ class Shift:
 
     def online(self, arm: Arm, traces: Sequence[SpeculationTrace], gated: bool) -> Outcomes:
         """An arm that learns from a sequence of requests while it serves them."""
-        learning = Learning(self.settings, gated, self.seed)
+        learning = self.learning(gated)
         name = f"{learning!r}"
         return self._kept(name, arm, traces, lambda: prequential(train(arm, self.material), traces, learning))
 
