@@ -70,5 +70,5 @@ QUICK = Budget(
     pooled_epochs=1.0,
     topic_epochs=1.0,
     seeds=(1, 2),
-    shift=ShiftBudget(80, 24, 5, published=Updates(10, 2), gated=Updates(10, 2)),
+    shift=ShiftBudget(48, 24, 4, published=Updates(10, 2), gated=Updates(10, 2)),
 )
