@@ -57,11 +57,20 @@ class ToyLaws:
         return done
 
 
+def path_to(tree: GrowingTree, node: int) -> Text:
+    """Tokens from the root to ``node``; -1 has none."""
+    tokens: list[int] = []
+    while node >= 0:
+        tokens.append(tree.token_ids[node])
+        node = tree.parents[node]
+    return tuple(reversed(tokens))
+
+
 def grow(laws: ToyLaws, children: Sequence[int], scheme: Scheme, randomness: Scripted) -> Proposal:
     """A tree of the given shape, drawn as `TreeDrafter` draws."""
     tree = GrowingTree()
     for count in children:
-        level = torch.stack([laws.after(tuple(tree.path(node))) for node in tree.frontier])
+        level = torch.stack([laws.after(path_to(tree, node)) for node in tree.frontier])
         counts = [count * (paths if scheme is Scheme.PATHS else 1) for paths in tree.num_paths]
         sources = [randomness] * len(counts)
         tree.add_level(draw_rows(level, counts, scheme is not Scheme.WITHOUT_REPLACEMENT, sources), level)

@@ -69,7 +69,7 @@ def test_the_registry_lists_seven_drafts_and_a_router(home: Path) -> None:
     rows = {row["draft"]: row for row in json.loads(done.stdout)}
     assert set(rows) == {*QUESTIONS, "general", "router"} - {OUT_OF_SCOPE}
     assert all(row["champion"] == "v1" for row in rows.values())
-    shown = json.loads(polydraft(home, "registry", "show", "sql").stdout)
+    shown = json.loads(polydraft(home, "registry", "show", "sql", "--json").stdout)
     assert shown["label"] == "sql@v1"
     assert shown["run"]
 
