@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -34,8 +34,18 @@ from training.starter.corpus import TOPICS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-QUIET, LEARNING = "quiet", "learning"
+QUIET, LEARNING, _WARMING = "quiet", "learning", "warming"
 _WARM_UP = 2  # rounds before the first one counts: the learner needs traces to have something to do
+
+
+@dataclass
+class Found:
+    """What was seen: rounds by what went on beside them, and what that was in the learning ones."""
+
+    rounds: dict[str, list[Round]] = field(default_factory=lambda: {QUIET: [], LEARNING: [], _WARMING: []})
+    swaps: int = 0  # champions that changed
+    busy_seconds: float = 0.0  # of the learner on a core
+
 
 COLUMNS = {
     "meanwhile": lambda row: row["method"],
@@ -65,8 +75,7 @@ def run_learning(
     prompts = load_prompts(source, requests * (repeats + _WARM_UP))
     if len(prompts) < requests * (repeats + _WARM_UP):
         raise ConfigError(f"{len(prompts)} prompts are too few", do="pass more with --prompts, or lower --repeats")
-    rounds: dict[str, list[Round]] = {QUIET: [], LEARNING: []}
-    swaps, seconds, busy = 0, 0.0, 0.0
+    found = Found()
     with tempfile.TemporaryDirectory(prefix="polydraft-") as place:
         deployment = _deployment(Path(place), requests)
         _double_versions(deployment)
@@ -77,29 +86,19 @@ def run_learning(
             Progress(transient=True) as progress,
         ):
             task = progress.add_task("learning", total=2 * repeats + _WARM_UP)
-            ask = partial(play_round, url, deployment.model_name, tokens)
             for turn in range(repeats + _WARM_UP):
                 mine = prompts[turn * requests : (turn + 1) * requests]
-                if turn < _WARM_UP:
-                    asyncio.run(ask(mine, "routed", clients))
-                    progress.advance(task)
-                    continue
-                for kind in (QUIET, LEARNING) if turn % 2 else (LEARNING, QUIET):
-                    is_learning = kind == LEARNING
-                    before, worked, began = moved.value, _cpu_seconds(learner), time.perf_counter()
-                    os.kill(learner.pid, signal.SIGCONT if is_learning else signal.SIGSTOP)
-                    (swapping.set if is_learning else swapping.clear)()
-                    rounds[kind].append(asyncio.run(ask(mine, "routed", clients)))
-                    if is_learning:
-                        swaps += moved.value - before
-                        busy += _cpu_seconds(learner) - worked
-                        seconds += time.perf_counter() - began
+                for kind in _kinds(turn):
+                    (swapping.set if kind == LEARNING else swapping.clear)()
+                    os.kill(learner.pid, signal.SIGSTOP if kind == QUIET else signal.SIGCONT)
+                    before, worked = moved.value, _cpu_seconds(learner)
+                    played = asyncio.run(play_round(url, deployment.model_name, tokens, mine, "routed", clients))
+                    found.rounds[kind].append(played)
+                    if kind == LEARNING:
+                        found.swaps += moved.value - before
+                        found.busy_seconds += _cpu_seconds(learner) - worked
                     progress.advance(task)
             os.kill(learner.pid, signal.SIGCONT)
-    rows = [
-        {**_row(rounds, QUIET), "swaps": 0, "learner_cpu": 0.0},
-        {**_row(rounds, LEARNING), "swaps": swaps, "learner_cpu": busy / seconds},
-    ]
     return Report(
         name="learning",
         command=command_line(
@@ -111,11 +110,27 @@ def run_learning(
             repeats=repeats,
             swap_seconds=swap_seconds,
         ),
-        rows=rows,
+        rows=learning_rows(found),
         columns=COLUMNS,
         draw=draw_learning,
         notes=["Traces are kept in both; the trainer is stopped in quiet rounds."],
     )
+
+
+def _kinds(turn: int) -> tuple[str, ...]:
+    """What goes on beside the rounds of a turn; who comes first takes turns."""
+    if turn < _WARM_UP:
+        return (_WARMING,)
+    return (QUIET, LEARNING) if turn % 2 else (LEARNING, QUIET)
+
+
+def learning_rows(found: Found) -> list[Row]:
+    """Quiet and learning, side by side; ratios are taken round by round."""
+    seconds = sum(each.seconds for each in found.rounds[LEARNING])
+    return [
+        {**_row(found.rounds, QUIET), "swaps": 0, "learner_cpu": 0.0},
+        {**_row(found.rounds, LEARNING), "swaps": found.swaps, "learner_cpu": found.busy_seconds / seconds},
+    ]
 
 
 def _row(rounds: dict[str, list[Round]], kind: str) -> Row:
