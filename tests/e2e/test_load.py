@@ -59,9 +59,8 @@ class TestLeaving:
     def test_a_stream_that_is_dropped_frees_its_slot(self, http: httpx.Client) -> None:
         """Within 100 ms, although the answer was far from its end."""
         with http.stream("POST", "/v1/completions", json={**LONG, "stream": True}) as response:
-            assert response.status_code == httpx.codes.OK, response.read()
-            first = next(response.iter_lines())
-            assert '"text":' in first, first
+            lines = response.iter_lines()  # kept: httpx hangs up when the iterator goes
+            assert '"text":' in next(lines)
             wait_for(http, running=1)
         assert wait_for(http, running=0, free_slots=SLOTS) < 0.1
 
