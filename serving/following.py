@@ -1,8 +1,9 @@
 """Notices that an alias of a draft has moved, checks the version behind it, and hands it on."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
-from threading import Event, Thread
+from threading import Thread
 
 from configs.errors import PolydraftError
 from drafts.pool import DraftSpec
@@ -32,16 +33,11 @@ class DraftFollower:
         }
         self._known = {name: specs[name].label for name in self._sources}
         self._said: dict[str, str] = {}  # the last complaint about each draft
-        self._stopped = Event()
 
     def start(self) -> None:
         """Follow in a thread, the first time after ``registry.poll_seconds``; 0 never looks."""
         if self._deployment.registry.poll_seconds and self._sources:
             Thread(target=self._follow_forever, name="registry", daemon=True).start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopped.set()
 
     def look(self) -> None:
         """Compare every reference with what serves; hand on what has changed and fits."""
@@ -60,7 +56,8 @@ class DraftFollower:
                 self._send(spec_of(name, found))
 
     def _follow_forever(self) -> None:
-        while not self._stopped.wait(self._deployment.registry.poll_seconds):
+        while True:
+            time.sleep(self._deployment.registry.poll_seconds)
             try:
                 self.look()
             except (BrokenPipeError, ConnectionError):
