@@ -43,10 +43,10 @@ class Size:
     examples: int | None = None  # a topic; None is all
     max_length: int = 768
     draft_epochs: float = 0.2  # of the general draft over the data, before it meets the target
-    answers: int = 1200  # a topic
+    answers: int = 4000  # a topic, or as many as there are prompts
     answer_tokens: int = 160
-    general_epochs: float = 2.0
-    topic_epochs: float = 2.5
+    general_epochs: float = 3.0
+    topic_epochs: float = 3.0
     coverage: float = 0.995  # of the target's answers, by the tokens that a draft's head keeps
 
 
