@@ -80,7 +80,7 @@ class CostTable:
     @property
     def longest(self) -> int:
         """K, the longest proposal that was scored."""
-        return self.runs.shape[2] - 1
+        return int(self.runs.shape[2]) - 1
 
     @property
     def scored(self) -> NDArray[np.bool_]:
