@@ -22,6 +22,7 @@ from benchmarks.load import Round, p99, play_round
 from benchmarks.pictures import BLUE, ORANGE, canvas
 from benchmarks.prompts import load_prompts
 from benchmarks.results import Report, Row, command_line, shown_with_spread, with_spread, yes_no
+from configs.background import stand_back
 from configs.errors import ConfigError
 from registry.names import CHAMPION
 from registry.section import RegistrySection
@@ -113,7 +114,10 @@ def run_learning(
         rows=learning_rows(found),
         columns=COLUMNS,
         draw=draw_learning,
-        notes=["Traces are kept in both; the trainer is stopped in quiet rounds."],
+        notes=[
+            "Traces are kept in both; the trainer is stopped in quiet rounds.",
+            "It and whoever moves the aliases stand back (configs/background.py).",
+        ],
     )
 
 
@@ -183,7 +187,9 @@ def _learner(deployment: Deployment, place: Path, url: str) -> "Iterator[subproc
     file.write_text(deployment.to_yaml(), encoding="utf-8")
     command = [sys.executable, "-m", "polydraft", "learn", str(file), "--server", url]
     with (place / "learner.log").open("wb") as log:
-        learner = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log)
+        # A session of its own: then it needs no child for standing back, and can be stopped by its number.
+        place_of_code = Path(__file__).parents[1]
+        learner = subprocess.Popen(command, cwd=place_of_code, stdout=log, stderr=log, start_new_session=True)
     try:
         yield learner
     finally:
@@ -205,6 +211,8 @@ def _swapper(section: RegistrySection, every_seconds: float) -> "Iterator[tuple[
 
 
 def _swap_forever(section: RegistrySection, every_seconds: float, swapping: Event, moved: Any) -> None:
+    os.setsid()  # whoever promotes sits elsewhere: what it costs to tell MLflow is not the server's
+    stand_back()
     registry, version = Registry.open(section), 1
     models = [summary.model for summary in registry.list_models() if "-draft-" in summary.model]
     models = [model for model in models if len(registry.list_models(model)[0].versions) > 1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.options import AsJson, ConfigFile, Output
+from configs.background import stand_back
 from configs.console import emit, hint, table
 from configs.errors import ConfigError
 
@@ -41,18 +42,17 @@ def distill(
     quick: Annotated[bool, typer.Option("--quick", help="120 prompts and 24 steps a stage, to try it.")] = False,
     register: Annotated[bool, typer.Option(help="Register the result as challenger.")] = True,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
-    background: Annotated[bool, typer.Option("--background", help="One thread, lowest priority.")] = False,
+    background: Annotated[bool, typer.Option("--background", help="One thread, in time nobody else wants.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Distil a draft, measure it on prompts it has not seen, register it as challenger; resumable at any moment."""
-    import os
-
+    if background:
+        stand_back()
     import torch
 
     if background:
-        os.nice(19)
         torch.set_num_threads(1)
     from registry.names import draft_model
     from training.distillation.job import run_job

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from configs.background import stand_back
 from configs.console import EXIT_NO, hint
 from configs.errors import ConfigError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from serving.config import Deployment
     from training.online.load import Throttle
     from training.online.subject import Setting, Subject
-
-_NICE = 10
 
 
 def learn(
@@ -35,9 +34,9 @@ def learn(
 
     deployment = deployment_of(config)
     _check(deployment)
+    stand_back()
     import torch
 
-    os.nice(_NICE)
     torch.set_num_threads(1)
     from training.online.follow import alone, follow
     from training.online.follow import once as do_once
