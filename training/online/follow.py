@@ -1,8 +1,9 @@
 """All topics of a deployment, one after the other, until somebody says stop."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from configs.errors import ConfigError, PolydraftError
@@ -26,23 +27,34 @@ def once(subjects: Sequence[Subject]) -> int:
     return sum(cycle(subject) for subject in subjects)
 
 
-def follow(subjects: Sequence[Subject], between: Throttle, seconds: float = _POLL_SECONDS) -> int:
+def follow(
+    subjects: Sequence[Subject],
+    between: Throttle,
+    seconds: float = _POLL_SECONDS,
+    beside: Callable[[], None] | None = None,
+) -> int:
     """Go on until told to stop; how many promotions there were.
 
     A topic whose registry or draft cannot be used is said once and tried again.
+
+    Args:
+        beside: further work on the traces, a little of it a call (`training.labels.shadow`).
     """
     promoted = 0
     complaints: dict[str, str] = {}
+    work: dict[str, Callable[[], bool | None]] = {each.book.topic: partial(cycle, each) for each in subjects}
+    if beside is not None:
+        work["shadow scoring"] = beside
     try:
         while True:
-            for subject in subjects:
+            for name, do in work.items():
                 try:
-                    promoted += cycle(subject)
-                    complaints.pop(subject.book.topic, None)
+                    promoted += bool(do())
+                    complaints.pop(name, None)
                 except PolydraftError as error:
-                    if complaints.get(subject.book.topic) != str(error):
-                        logger.error("%s: %s; trying again", subject.book.topic, error)
-                    complaints[subject.book.topic] = str(error)
+                    if complaints.get(name) != str(error):
+                        logger.error("%s: %s; trying again", name, error)
+                    complaints[name] = str(error)
             between.sleep(seconds)
     except Stopped:
         return promoted
