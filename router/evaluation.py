@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from router.classifier import Probabilities
 from router.decision import RoutingDecision
+from router.prompts import FOREIGN
 from router.topic_router import TopicRouter
 
 NUM_BINS = 10
@@ -86,20 +87,30 @@ def evaluate_router(
     router: TopicRouter, prompts_by_topic: Mapping[str, Sequence[str]], foreign: Sequence[str]
 ) -> RouterReport:
     """Route every prompt and compare; topics that the router does not know are refused with a ``KeyError``."""
-    index = {topic: row for row, topic in enumerate(router.topics)}
-    truth = np.array([index[topic] for topic, prompts in prompts_by_topic.items() for _ in prompts], dtype=np.int64)
     decisions = {topic: router.decide_many(prompts) for topic, prompts in prompts_by_topic.items()}
+    return report_on(router.topics, decisions, router.decide_many(foreign))
+
+
+def report_on(
+    topics: tuple[str, ...], decisions: Mapping[str, Sequence[RoutingDecision]], outside: Sequence[RoutingDecision]
+) -> RouterReport:
+    """What decisions come to: ``decisions`` by the topic of their prompt, ``outside`` on foreign prompts.
+
+    Raises:
+        KeyError: a topic that is not among ``topics``, those of the router.
+    """
+    index = {topic: row for row, topic in enumerate(topics)}
+    truth = np.array([index[topic] for topic, made in decisions.items() for _ in made], dtype=np.int64)
     inside = [decision for made in decisions.values() for decision in made]
-    outside = router.decide_many(foreign)
-    probabilities = _probabilities(inside, router.topics)
+    probabilities = _probabilities(inside, topics)
     chosen = probabilities.argmax(axis=1)
     confusion = np.zeros((len(index), len(index)), dtype=np.int64)
     np.add.at(confusion, (truth, chosen), 1)
     routed = np.array([index.get(decision.topic or "", -1) for decision in inside], dtype=np.int64)
-    reasons = {topic: _reasons(decisions.get(topic, [])) for topic in router.topics}
+    reasons = {topic: _reasons(decisions.get(topic, [])) for topic in topics}
     sure = probabilities.max(axis=1)
     return RouterReport(
-        topics=router.topics,
+        topics=topics,
         confusion=confusion,
         reasons={**reasons, "out_of_scope": _reasons(outside)},
         num_right=int((routed == truth).sum()),
@@ -111,15 +122,46 @@ def evaluate_router(
     )
 
 
+@dataclass(frozen=True)
+class Marks:
+    """How a router did on each of n prompts, so that two routers can be compared prompt by prompt.
+
+    Attributes:
+        right: bool [n]; the prompt got its own topic's draft or, being of no topic, no topic's.
+        brier: float64 [n]; squared error of the probabilities of every topic and of none, 0 to 2 (Brier 1950).
+    """
+
+    right: Flags
+    brier: Probabilities
+
+
+def mark(decisions: Sequence[RoutingDecision], groups: Sequence[str]) -> Marks:
+    """Compare decisions with what their prompts are of; a topic that the router does not know has probability 0."""
+    right = [
+        decision.topic == (None if group == FOREIGN else group)
+        for decision, group in zip(decisions, groups, strict=True)
+    ]
+    brier = [_brier(decision, group) for decision, group in zip(decisions, groups, strict=True)]
+    return Marks(np.array(right, dtype=np.bool_), np.array(brier, dtype=np.float64))
+
+
+def _brier(decision: RoutingDecision, group: str) -> float:
+    probabilities = {topic: share * decision.in_scope for topic, share in decision.alternatives}
+    probabilities[FOREIGN] = 1.0 - decision.in_scope
+    return 1.0 - 2.0 * probabilities.get(group, 0.0) + sum(each**2 for each in probabilities.values())
+
+
+def reliability(confidences: Probabilities, right: Flags) -> list[tuple[float, float, int]]:
+    """Mean confidence, share right and size of ten bins that hold equally many of [n] confidences; never empty ones."""
+    order = np.argsort(confidences, kind="stable")
+    parts = [part for part in np.array_split(order, NUM_BINS) if len(part)]
+    return [(float(confidences[part].mean()), float(right[part].mean()), len(part)) for part in parts]
+
+
 def expected_calibration_error(confidences: Probabilities, right: Flags) -> float:
     """Mean gap between confidence and accuracy over ten bins holding equally many of [n] confidences."""
-    order = np.argsort(confidences, kind="stable")
-    gaps = [
-        abs(float(confidences[part].mean()) - float(right[part].mean())) * len(part)
-        for part in np.array_split(order, NUM_BINS)
-        if len(part)
-    ]
-    return sum(gaps) / max(len(confidences), 1)
+    gaps = sum(abs(sure - share) * size for sure, share, size in reliability(confidences, right))
+    return gaps / max(len(confidences), 1)
 
 
 def calibrated_error(confidences: Probabilities) -> float:

@@ -91,17 +91,27 @@ def train_router(
     """
     settings = settings or RouterSettings()
     prompts = prepare_prompts(prompts_by_topic, foreign_prompts, seed, settings.max_per_topic)
-    cached = CachedEncoder(encoder, cache) if cache else encoder
-    topics = tuple(prompts_by_topic)
-    logger.info("training a router on %d prompts of %d topics", sum(map(len, prompts.train.values())), len(topics))
-    classifier = _fit_classifier(prompts, topics, cached, settings)
-    gate = _fit_gate(prompts, topics, cached, settings)
-    inside = {topic: prompts.calibration[topic] for topic in topics}
-    router = _with_threshold(TopicRouter(cached, classifier, gate, settings.min_confidence), inside, settings)
+    router = fit_router(prompts, CachedEncoder(encoder, cache) if cache else encoder, settings)
+    inside = {topic: prompts.calibration[topic] for topic in router.topics}
     report = evaluate_router(router, inside, prompts.calibration[FOREIGN])
     sizes = {topic: len(texts) for topic, texts in prompts.train.items()}
     router = dataclasses.replace(router, encoder=encoder, figures=report.figures())
     return router, TrainingReport(sizes, prompts.num_duplicates, prompts.num_ambiguous, report)
+
+
+def fit_router(prompts: PromptSet, encoder: Encoder, settings: RouterSettings) -> TopicRouter:
+    """Weights from the training part, temperature and thresholds from the calibration part; no figures yet.
+
+    Args:
+        prompts: topics in the order in which the router will name them, and ``out_of_scope``.
+        encoder: asked for each text several times, so one with a cache; the router keeps it.
+    """
+    topics = tuple(topic for topic in prompts.train if topic != FOREIGN)
+    logger.info("training a router on %d prompts of %d topics", sum(map(len, prompts.train.values())), len(topics))
+    classifier = _fit_classifier(prompts, topics, encoder, settings)
+    gate = _fit_gate(prompts, topics, encoder, settings)
+    inside = {topic: prompts.calibration[topic] for topic in topics}
+    return _with_threshold(TopicRouter(encoder, classifier, gate, settings.min_confidence), inside, settings)
 
 
 def _fit_classifier(

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from router.evaluation import auroc, calibrated_error, evaluate_router, expected_calibration_error
+from router.decision import RoutingDecision
+from router.evaluation import (
+    auroc,
+    calibrated_error,
+    evaluate_router,
+    expected_calibration_error,
+    mark,
+    reliability,
+)
 from tests.router.routers import FOREIGN, WORDS, toy_router
 
 
@@ -39,3 +47,31 @@ def test_auroc_counts_ordered_pairs() -> None:
     """Three of four pairs in order is .75, and ties count half."""
     assert auroc([0.9, 0.4], [0.1, 0.5]) == 0.75
     assert auroc([0.5], [0.5]) == 0.5
+
+
+def test_marks_tell_right_from_wrong_prompt_by_prompt() -> None:
+    """A topic's prompt is right with its own draft, a foreign one with no topic's; a sure mistake costs two."""
+    router = toy_router()
+    decisions = router.decide_many([WORDS["sql"], WORDS["sql"], FOREIGN, FOREIGN, WORDS["sql"]])
+    marks = mark(decisions, ["sql", "math", "out_of_scope", "sql", "a topic of its own"])
+    assert marks.right.tolist() == [True, False, True, False, False]
+    assert marks.brier[0] < 0.1 < 1.0 < marks.brier[1] <= 2.0
+    assert marks.brier[4] == pytest.approx(marks.brier[1], abs=0.2)
+
+
+def test_the_brier_score_is_least_for_probabilities_that_are_true() -> None:
+    """Surer and less sure than the truth both cost more, on the average of what happens."""
+
+    def cost(in_scope: float) -> float:
+        decision = RoutingDecision("a", "a", in_scope, "topic", (("a", 1.0), ("b", 0.0)), in_scope)
+        marks = mark([decision, decision], ["a", "out_of_scope"])
+        return float(marks.brier @ [0.7, 0.3])
+
+    assert cost(0.7) < min(cost(0.6), cost(0.8))
+
+
+def test_reliability_bins_hold_equally_many() -> None:
+    bins = reliability(np.linspace(0.5, 1.0, 105), np.ones(105, dtype=np.bool_))
+    assert [size for _, _, size in bins] == [11] * 5 + [10] * 5
+    assert all(share == 1.0 for _, share, _ in bins)
+    assert [sure for sure, _, _ in bins] == sorted(sure for sure, _, _ in bins)

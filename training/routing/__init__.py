@@ -1,0 +1,1 @@
+"""Offline life of the router: prompts in, a router measured against the one that serves, a version in the registry."""
