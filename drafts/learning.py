@@ -24,6 +24,10 @@ class LearningSection(Section):
     heldout_share: float = Field(
         default=0.2, gt=0, lt=1, description="share of the prompts that the gate keeps and nobody trains on"
     )
+    control: bool = Field(
+        default=True,
+        description="a candidate that beats the champion must not be behind offline distillation on the same traces",
+    )
     promote: Literal["auto", "candidate"] = Field(
         default="auto", description="auto: what passes the gate becomes champion; candidate: it waits for somebody"
     )

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from decoding.load import load_model
+from decoding.model import LanguageModel
 from registry.aliases import AliasMoved
 from registry.version import Version
 from training.gate import Outcome
+from training.online.control import control_for, drop_control
 from training.online.publish import said
 from training.online.subject import Subject
 from training.online.trial import SLOTS, Trial, hold_trial, longest
@@ -38,12 +40,14 @@ def judge_pending(subject: Subject) -> bool:
             subject.say(f"{error.what}; looking again later")
             outcome = Outcome.UNDECIDED
     kept = replace(pending, seen=seen) if outcome is Outcome.UNDECIDED else None
+    if kept is None:
+        drop_control(subject)
     subject.desk.keep(replace(state, pending=kept))
     return outcome is Outcome.PROMOTED and subject.setting.learning.promote == "auto"
 
 
 def _trial(subject: Subject, champion: Version, candidate: Version) -> Trial | None:
-    """None where nothing is held out yet."""
+    """None where nothing is held out yet. Who beats the champion meets the control, too."""
     pending = subject.desk.state.pending
     assert pending is not None
     held_out = subject.held_out(pending.after)
@@ -51,4 +55,9 @@ def _trial(subject: Subject, champion: Version, candidate: Version) -> Trial | N
         return None
     room, setting = longest(held_out), subject.setting
     before, after = (load_model(version.folder, SLOTS, room) for version in (champion, candidate))
-    return hold_trial(before, after, held_out, setting.length, setting.rule, setting.between)
+
+    def control() -> LanguageModel | None:
+        folder = control_for(subject, candidate) if setting.learning.control else None
+        return None if folder is None else load_model(folder, SLOTS, room)
+
+    return hold_trial(before, after, held_out, setting.length, setting.rule, setting.between, control)

@@ -107,11 +107,14 @@ class Book:
         if candidate.run_id is None or self.registry.run_record(candidate.run_id) is None:
             return
         verdict = trial.verdict
-        before, after = trial.champion, trial.candidate
         header = ["figure", candidate.label, champion.label]
+        replayed = [trial.candidate, trial.champion]
+        if trial.control is not None:
+            header.append("offline control")
+            replayed.append(trial.control)
         rows = [
-            ["alpha", f"{after.alpha:.3f}", f"{before.alpha:.3f}"],
-            ["tokens a target run", f"{after.tokens_per_target_run:.3f}", f"{before.tokens_per_target_run:.3f}"],
+            ["alpha", *(f"{each.alpha:.3f}" for each in replayed)],
+            ["tokens a target run", *(f"{each.tokens_per_target_run:.3f}" for each in replayed)],
         ]
         outcome = f"{candidate.label} {said(verdict.outcome)}: {verdict.reason}."
         undo = f"polydraft registry rollback {self.topic}" if verdict.outcome is Outcome.PROMOTED else ""

@@ -1,12 +1,12 @@
 """A candidate before the gate: champion and candidate replayed, exactly, on the same held-out traces."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from decoding.costs import StepCosts
 from decoding.model import LanguageModel
 from decoding.trace import SpeculationTrace
-from training.gate import Contender, GateRule, Verdict, judge_replays
+from training.gate import Contender, GateRule, Outcome, Verdict, judge_replays
 from training.replay import Acceptance, acceptances, mean_acceptance, tokens_per_target_run
 
 # Champion and candidate have one shape and propose alike, so that their costs differ by target runs alone.
@@ -26,11 +26,12 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The verdict, and both drafts' figures on all held-out traces, those behind the decision included."""
+    """The verdict, and the drafts' figures on all held-out traces, those behind the decision included."""
 
     verdict: Verdict
     champion: Replayed
     candidate: Replayed
+    control: Replayed | None = None
 
 
 def hold_trial(
@@ -40,19 +41,26 @@ def hold_trial(
     length: int = LENGTH,
     rule: GateRule | None = None,
     pause: Callable[[], None] = lambda: None,
+    control: Callable[[], LanguageModel | None] = lambda: None,
 ) -> Trial:
     """Replay both and judge; costs are target runs.
 
     Args:
         held_out: in the order in which they were recorded.
+        control: makes the draft that a candidate which beats the champion must not be behind; None if there is none.
         pause: called every few traces; it may take its time.
 
     Raises:
         ValueError: there are no traces.
     """
     before, after = _replay(champion, held_out, pause), _replay(candidate, held_out, pause)
-    verdict = judge_replays(Contender(before, RUNS), Contender(after, RUNS), length, rule=rule)
-    return Trial(verdict, _figures(before, length), _figures(after, length))
+    contenders = Contender(before, RUNS), Contender(after, RUNS)
+    trial = Trial(judge_replays(*contenders, length, rule=rule), _figures(before, length), _figures(after, length))
+    if trial.verdict.outcome is not Outcome.PROMOTED or (third := control()) is None:
+        return trial
+    beside = _replay(third, held_out, pause)
+    verdict = judge_replays(*contenders, length, Contender(beside, RUNS), rule)
+    return replace(trial, verdict=verdict, control=_figures(beside, length))
 
 
 def _figures(found: list[Acceptance], length: int) -> Replayed:

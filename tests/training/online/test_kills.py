@@ -42,7 +42,7 @@ def test_kills_lose_no_trace_and_make_no_second_version(tmp_path, models, traces
     write_log(log, traces)
     began = time.monotonic()
     assert in_child(tmp_path, models[0]) == 0
-    seconds = time.monotonic() - began
+    seconds = (time.monotonic() - began) / 2  # the first update is promoted, which the control makes the longer one
     write_log(log, stream(*models, 130, seed=4))
     moments, killed = random.Random(1), 0
     for number in range(KILLS):
