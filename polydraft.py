@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands import bench, distill, draft, gate, learn, registry, replay, topics, traces
+from commands import bench, distill, draft, gate, learn, registry, replay, router, topics, traces
 from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
@@ -39,6 +39,7 @@ for name, group in {
     "bench": bench.app,
     "draft": draft.app,
     "gate": gate.app,
+    "router": router.app,
     "topics": topics.app,
     "traces": traces.app,
     "config": config_app,

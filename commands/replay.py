@@ -29,12 +29,12 @@ def replay(
 
     if c is not None and c < 0:
         raise ConfigError(f"--c {c:g} is below 0", do="--c 0.05")
-    given = GivenCosts(c, None if w is None else _rising(w))
+    given = GivenCosts(c, None if w is None else rising(w))
     found = run_replay(config, traces, draft, topic or (), given, fit_temperature)
     deliver(found, report, as_json, output)
 
 
-def _rising(text: str) -> list[float]:
+def rising(text: str) -> list[float]:
     """Costs that start at 1 and never fall.
 
     Raises:

@@ -1,7 +1,7 @@
 """What every draft would have cost on the target's own answer to every prompt: the labels of a router.
 
-A table comes from exact replay (`training/labels`) and holds counts, not prices: target runs by proposal length, so
-that one table serves every machine. A folder holds ``costs.json``, which names everything, and the arrays beside it.
+A table comes from exact replay (`training/labels`) and holds counts, not prices, so that it serves every machine. Its
+folder holds ``costs.json``, which names everything, and the arrays beside it.
 """
 
 import hashlib
@@ -87,32 +87,45 @@ class CostTable:
         """Which drafts were scored on which answers, [n, d]."""
         return ~np.isnan(self.runs[:, :, -1])
 
-    def costs(self, prices: Prices) -> Floats:
+    def costs(self, prices: Prices, lengths: Sequence[int] | None = None) -> Floats:
         """Cost of each answer under each draft, float64 [n, d], in plain target runs.
 
-        Each draft proposes at its one best length over the table, as nobody knows a prompt's own before it is
-        answered; a draft that never pays has length 0 and costs what plain decoding does.
+        Each draft proposes at one length, as nobody knows a prompt's own before it is answered; at length 0 it costs
+        what plain decoding does.
+
+        Args:
+            lengths: 0 to K for each draft, such as another table's; without it, `best_lengths` of this one.
 
         Raises:
-            ValueError: the prices are not of these drafts or lengths.
+            ValueError: the prices or lengths are not of these drafts or lengths.
         """
-        lengths = self.best_lengths(prices)
-        columns = [self.runs[:, d, k] * prices.runs(d)[k] for d, k in enumerate(lengths)]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0))
+        at = self.best_lengths(prices) if lengths is None else tuple(lengths)
+        whole = self._priced(prices)
+        if len(at) != len(self.drafts) or not all(0 <= length <= self.longest for length in at):
+            raise ValueError(f"lengths {list(at)} for {len(self.drafts)} drafts and {self.longest} lengths")
+        return whole[:, np.arange(len(at)), np.asarray(at, dtype=np.int64)]
 
     def best_lengths(self, prices: Prices) -> tuple[int, ...]:
-        """The proposal length, 0 to K, of least cost for each draft over all its answers together, d.
+        """The proposal length, 0 to K, at which the drafts are compared, once for each draft, d.
+
+        It is one for all: that of least cost where every answer has its best draft. A draft's own best over all
+        answers would be too short for those that it is good at, and drafts that differ in length would be chosen for
+        the length: a hard prompt goes to whoever proposes little.
 
         Raises:
             ValueError: the prices are not of these drafts or lengths.
         """
+        whole = self._priced(prices)
+        best = np.where(np.isnan(whole), np.inf, whole).min(axis=1, initial=np.inf)
+        return (int(np.where(np.isinf(best), 0.0, best).sum(axis=0).argmin()),) * len(self.drafts)
+
+    def _priced(self, prices: Prices) -> Floats:
+        """Cost at every length, float64 [n, d, K + 1]."""
         if (len(prices.draft), len(prices.width)) != self.runs.shape[1:]:
-            raise ValueError(
-                f"prices of {len(prices.draft)} drafts and {len(prices.width) - 1} lengths for "
-                f"{len(self.drafts)} drafts and {self.longest} lengths"
-            )
-        totals = np.nansum(self.runs, axis=0)
-        return tuple(int((totals[d] * prices.runs(d)).argmin()) for d in range(len(self.drafts)))
+            given = f"{len(prices.draft)} drafts and {len(prices.width) - 1} lengths"
+            raise ValueError(f"prices of {given} for {len(self.drafts)} drafts and {self.longest} lengths")
+        rates = [prices.runs(d) for d in range(len(self.drafts))]
+        return self.runs * np.reshape(rates, (1, *self.runs.shape[1:]))
 
     def rows(self, index: NDArray[Any] | Sequence[int]) -> "CostTable":
         """The prompts at ``index`` (numbers, or a flag for each), in that order."""
@@ -138,9 +151,7 @@ class CostTable:
     @property
     def digest(self) -> str:
         """Sixteen hex digits over everything the table says."""
-        found = hashlib.sha256(json.dumps(_names(self)).encode())
-        found.update(_bytes(self))
-        return found.hexdigest()[:16]
+        return _sha256(json.dumps(_names(self)).encode() + _bytes(self))[:16]
 
     def save(self, folder: Path) -> None:
         """Write the table into ``folder``, whole or not at all; a table that was there is replaced."""

@@ -33,12 +33,13 @@ class TestPrices:
         assert table().best_lengths(FREE) == (2, 2)
         assert_allclose(table().costs(FREE), [[8.0, 2.5]] * 3)
 
-    def test_a_draft_that_never_pays_costs_what_plain_decoding_does(self) -> None:
+    def test_where_no_draft_pays_all_cost_what_plain_decoding_does(self) -> None:
         """Length 0 is a length."""
-        prices = Prices(draft=(0.2, 0.2), width=(1.0, 1.1, 1.2))
+        assert table().best_lengths(Prices((0.2, 0.2), (1.0, 1.1, 1.2))) == (2, 2)
+        dear = Prices((2.0, 2.0), (1.0, 1.1, 1.2))
 
-        assert table().best_lengths(prices) == (0, 2)
-        assert_allclose(table().costs(prices), [[10.0, 2.5 * 1.6]] * 3)
+        assert table().best_lengths(dear) == (0, 0)
+        assert_allclose(table().costs(dear), [[10.0, 10.0]] * 3)
 
     def test_the_length_is_the_table_s_and_not_the_prompt_s(self) -> None:
         """Nobody knows a prompt's own best length before it is answered."""
@@ -46,6 +47,22 @@ class TestPrices:
         two = CostTable(("a", "b"), ("", ""), ("sql",), ("sql@v1",), np.array([10, 100]), runs)
 
         assert_allclose(two.costs(Prices((0.0,), (1.0, 1.0, 1.0))), [[9.0], [50.0]])
+
+    def test_the_length_is_right_for_answers_with_their_best_draft(self) -> None:
+        """A draft alone would propose little here, because of an answer that another draft serves better."""
+        own, other = [10.0, 6.0, 5.0], [100.0, 50.0, 90.0]
+        runs = np.array([[own, [10.0, 9.0, 9.0]], [other, [100.0, 20.0, 15.0]]])
+        two = CostTable(("a", "b"), ("", ""), ("sql", "general"), ("sql@v1", "general@v1"), np.array([10, 100]), runs)
+
+        assert two.select(["sql"]).best_lengths(Prices((0.0,), FREE.width)) == (1,)
+        assert two.best_lengths(FREE) == (2, 2)
+        assert_allclose(two.costs(FREE), [[5.0, 9.0], [90.0, 15.0]])
+
+    def test_lengths_of_another_table_can_be_used(self) -> None:
+        """Those chosen on prompts to learn from are what held-out ones cost at."""
+        assert_allclose(table().costs(FREE, lengths=(0, 1)), [[10.0, 5.0]] * 3)
+        with pytest.raises(ValueError, match="lengths"):
+            table().costs(FREE, lengths=(0, 3))
 
     def test_answers_that_a_draft_was_not_scored_on_cost_nan_and_count_for_nothing(self) -> None:
         """A column may have gaps."""

@@ -60,7 +60,7 @@ def read_prompts(
     held_out = MOST_HELD_OUT if limit is None else max(4, limit // 5)
     most = {"train": limit, "development": held_out, "validation": held_out, "others": limit}
     found: dict[str, list[Prompt]] = {kind: [] for kind in most}
-    for text in sorted(records, key=_hash):
+    for text in sorted(records, key=order_of):
         kind, kept = records[text]
         if len(found[kind]) == most[kind]:
             continue
@@ -78,13 +78,22 @@ def read_prompts(
 
 def _kind(text: str, record: Mapping[str, Any], topic: str) -> str:
     """Which of `Prompts` a record belongs to; none for splits and topics that are nobody's business."""
-    share = _hash(text) % 100
-    split = record.get("split") or ("validation" if share >= 100 - _PERCENT else "train")
+    split = split_of(text, record)
     if split not in ("train", "validation"):
         return ""
     if topic != GENERAL and record.get("topic", topic) != topic:
         return "others" if split == "train" else ""
-    return "development" if split == "train" and share < _PERCENT else str(split)
+    return "development" if split == "train" and order_of(text) % 100 < _PERCENT else split
+
+
+def split_of(text: str, record: Mapping[str, Any]) -> str:
+    """The split of a record; where it names none, one prompt in ten is for validation."""
+    return str(record.get("split") or ("validation" if order_of(text) % 100 >= 100 - _PERCENT else "train"))
+
+
+def order_of(text: str) -> int:
+    """Where a prompt stands among others, from its text alone: the first of this order are taken."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -110,7 +119,3 @@ def _response(tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any]) -> 
         return None
     ids: list[int] = tokenizer(str(record["response"]), add_special_tokens=False, verbose=False)["input_ids"]
     return [*ids, tokenizer.eos_token_id]
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
