@@ -14,35 +14,26 @@ Arrays = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Menu:
-    """The drafts of a router, all at one proposal length, and what they charge on the machine that it was fitted for.
-
-    One length for all: a draft of one topic is poor on the prompts of the others, so that its own best length over
-    everybody's prompts would be too short for those that it is chosen for.
+    """The drafts of a router, each at one proposal length, and what they charge on the machine that it was fitted for.
 
     Attributes:
         drafts: names, d, in the order of every array of costs.
-        length: tokens of a proposal, 1 to K.
-        prices: of each draft.
+        lengths: tokens of a proposal of each, 0 to K.
+        prices: of each.
     """
 
     drafts: tuple[str, ...]
-    length: int
+    lengths: tuple[int, ...]
     prices: Prices
 
     @classmethod
     def of(cls, table: CostTable, prices: Prices) -> "Menu":
-        """The length is the cheapest one for ``table``, were each prompt given to the draft of its group.
+        """The drafts of ``table`` at the lengths that are best for it.
 
         Raises:
             ValueError: the prices are not of the table's drafts and lengths.
         """
-        if (len(prices.draft), len(prices.width)) != table.runs.shape[1:]:
-            raise ValueError(f"prices of {len(prices.draft)} drafts for a table of {len(table.drafts)}")
-        menu = cls(table.drafts, 1, prices)
-        own = menu.of_groups(table.groups)
-        runs = table.runs[np.arange(len(table)), own]
-        per_run = np.stack([prices.runs(draft) for draft in range(len(table.drafts))])[own]
-        return cls(table.drafts, int(np.nansum(runs * per_run, axis=0)[1:].argmin()) + 1, prices)
+        return cls(table.drafts, table.best_lengths(prices), prices)
 
     @property
     def fallback(self) -> int:
@@ -56,30 +47,31 @@ class Menu:
 
     def per_run(self) -> Floats:
         """Cost of one target run with a proposal of each draft, float64 [d]."""
-        return np.array([self.prices.runs(draft)[self.length] for draft in range(len(self.drafts))])
+        return np.array([self.prices.runs(draft)[length] for draft, length in enumerate(self.lengths)])
 
     def costs(self, table: CostTable) -> Floats:
         """Cost of each answer under each draft in plain target runs, float64 [n, d]; NaN where it was not scored."""
         assert table.drafts == self.drafts
-        return np.asarray(table.runs[:, :, self.length] * self.per_run())
+        return table.costs(self.prices, self.lengths)
 
     def acceptance(self, costs: Floats) -> Floats:
         """The alpha at which a draft costs so much a token, for ``costs`` [n, d].
 
         Inverts E(alpha, k) = 1 + alpha + ... + alpha^k tokens a run (Leviathan et al. 2023, eq. 1) by bisection.
         """
-        tokens = np.clip(self.per_run() / np.maximum(costs, 1e-9), 1.0, self.length + 1.0)
+        lengths = np.array(self.lengths)
+        tokens = np.clip(self.per_run() / np.maximum(costs, 1e-9), 1.0, lengths + 1.0)
         low, high = np.zeros_like(tokens), np.ones_like(tokens)
         for _ in range(30):
             middle = (low + high) / 2
-            enough = sum(middle**depth for depth in range(self.length + 1)) >= tokens
+            enough = sum(middle**depth * (depth <= lengths) for depth in range(lengths.max() + 1)) >= tokens
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
         return np.asarray((low + high) / 2)
 
     def to_arrays(self) -> Arrays:
         """Everything but the names."""
         return {
-            "menu_length": np.array([self.length], dtype=np.float32),
+            "menu_lengths": np.array(self.lengths, dtype=np.float32),
             "menu_draft_prices": np.array(self.prices.draft, dtype=np.float32),
             "menu_width_prices": np.array(self.prices.width, dtype=np.float32),
         }
@@ -89,7 +81,7 @@ class Menu:
         """The inverse of `to_arrays`."""
         draft, width = arrays["menu_draft_prices"], arrays["menu_width_prices"]
         prices = Prices(tuple(map(float, draft)), tuple(map(float, width)))
-        return cls(drafts, int(arrays["menu_length"][0]), prices)
+        return cls(drafts, tuple(map(int, arrays["menu_lengths"])), prices)
 
 
 def labelled(table: CostTable) -> NDArray[np.bool_]:

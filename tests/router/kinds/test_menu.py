@@ -1,40 +1,38 @@
 """The menu of a router: the length of proposals, and acceptance from costs."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from router.costs import Prices
 from router.kinds import Menu
-from tests.router.toy_costs import ALPHAS, DRAFTS, LONGEST, PRICES, TOPICS, toy_costs
+from tests.router.toy_costs import ALPHAS, DRAFTS, PRICES, TOPICS, toy_costs
 
 
 class TestMenu:
-    def test_the_length_is_the_best_one_where_every_prompt_has_its_own_draft(self) -> None:
-        """Not the shorter one that suits drafts on everybody's prompts, nor the longest at any price."""
+    def test_lengths_are_the_table_s_and_stay_for_other_tables(self) -> None:
+        """What is held out must not choose them."""
         _, table = toy_costs()
-        steep = replace(PRICES, width=(1.0, 1.3, 1.7, 2.2, 2.8))
+        menu = Menu.of(table, PRICES)
+        _, other = toy_costs(seed=1, alphas={(topic, topic): 0.3 for topic in TOPICS})
 
-        assert Menu.of(table, PRICES).length == LONGEST
-        assert 1 <= Menu.of(table, steep).length < LONGEST
-        assert max(table.best_lengths(steep)[1:]) <= Menu.of(table, steep).length
+        assert menu.lengths == table.best_lengths(PRICES) != other.best_lengths(PRICES)
+        assert_allclose(menu.costs(other), other.costs(PRICES, menu.lengths))
 
     def test_a_run_costs_its_width_and_its_draft_steps(self) -> None:
         """In plain target runs, so that one without proposals costs 1."""
-        menu = Menu(("general", "sql"), 2, Prices((0.1, 0.3), (1.0, 1.2, 1.4)))
+        menu = Menu(("general", "sql"), (2, 1), Prices((0.1, 0.3), (1.0, 1.2, 1.4)))
 
-        assert_allclose(menu.per_run(), [1.6, 2.0])
+        assert_allclose(menu.per_run(), [1.6, 1.5])
 
     def test_acceptance_is_found_back_from_costs(self) -> None:
         """The inverse of the cost model, for every alpha; what cannot be is 0 or 1."""
-        menu = Menu(("general",), 4, Prices((0.05,), PRICES.width))
+        menu = Menu(("general", "sql"), (4, 2), Prices((0.05, 0.1), PRICES.width))
         alphas = np.linspace(0.0, 1.0, 21)
-        tokens = np.array([sum(alpha**depth for depth in range(5)) for alpha in alphas])
+        tokens = np.array([[sum(alpha**depth for depth in range(size + 1)) for size in (4, 2)] for alpha in alphas])
 
-        assert_allclose(menu.acceptance((menu.per_run() / tokens)[:, None])[:, 0], alphas, atol=1e-6)
-        assert_allclose(menu.acceptance(np.array([[99.0], [0.0]]))[:, 0], [0.0, 1.0], atol=1e-6)
+        assert_allclose(menu.acceptance(menu.per_run() / tokens), np.stack([alphas, alphas], axis=1), atol=1e-6)
+        assert_allclose(menu.acceptance(np.array([[99.0, 99.0], [0.0, 0.0]])), [[0, 0], [1, 1]], atol=1e-6)
 
     def test_acceptance_of_a_table_is_near_what_made_it(self) -> None:
         """Of each draft on its own topic."""
@@ -47,10 +45,10 @@ class TestMenu:
 
     def test_groups_without_a_draft_fall_back(self) -> None:
         """To the general draft, wherever it stands; to the first where there is none."""
-        menu = Menu(("sql", "general"), 1, PRICES)
+        menu = Menu(("sql", "general"), (1, 1), PRICES)
 
         assert menu.of_groups(("sql", "out_of_scope", "")).tolist() == [0, 1, 1]
-        assert Menu(TOPICS, 1, PRICES).of_groups(("weather",)).tolist() == [0]
+        assert Menu(TOPICS, (1, 1, 1), PRICES).of_groups(("weather",)).tolist() == [0]
 
     def test_prices_of_other_drafts_are_refused(self) -> None:
         """They would be somebody else's."""
@@ -60,8 +58,8 @@ class TestMenu:
 
     def test_arrays_bring_the_menu_back(self) -> None:
         """Prices to single precision."""
-        menu = Menu(DRAFTS, 3, PRICES)
+        menu = Menu(DRAFTS, (3, 2, 1, 0), PRICES)
         back = Menu.from_arrays(DRAFTS, menu.to_arrays())
 
-        assert (back.drafts, back.length) == (DRAFTS, 3)
+        assert (back.drafts, back.lengths) == (DRAFTS, (3, 2, 1, 0))
         assert_allclose(back.per_run(), menu.per_run(), rtol=1e-6)
