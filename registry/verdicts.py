@@ -1,8 +1,10 @@
 """What becomes of a candidate: promoted, refused or rolled back, with the reason where people look for it.
 
-The tags ``verdict`` and ``verdict_reason`` go to the version and to the run that made it.
+The tags ``verdict`` and ``verdict_reason`` go to the version and to the run that made it. They are written after the
+alias has moved; so that a kill in between leaves no verdict unsaid, the intention is a tag of the model before it moves.
 """
 
+import json
 from typing import Literal
 
 from registry import aliases
@@ -11,6 +13,7 @@ from registry.store import Registry
 from registry.version import Version
 
 Verdict = Literal["promoted", "refused", "rolled back", "failed"]
+INTENDED = "intended"  # tag of a model: a verdict that becomes true when the champion has moved
 
 
 def promote(registry: Registry, version: Version, expected_current: int | None, reason: str = "by hand") -> Version:
@@ -21,9 +24,14 @@ def promote(registry: Registry, version: Version, expected_current: int | None, 
     Raises:
         AliasMoved: somebody else promoted meanwhile; nothing was changed.
     """
-    registry.set_alias(version.model, CHAMPION, version.version, expected_current)
-    registry.drop_alias(version.model, CHALLENGER, version.version)
-    judge(registry, version, "promoted", reason)
+    finish_interrupted(registry, version.model)
+    _intend(registry, version, "promoted", reason, champion=version.version)
+    try:
+        registry.set_alias(version.model, CHAMPION, version.version, expected_current)
+        registry.drop_alias(version.model, CHALLENGER, version.version)
+        judge(registry, version, "promoted", reason)
+    finally:
+        _forget(registry, version.model)
     return registry.get(Reference(version.model, None, version.version))
 
 
@@ -42,10 +50,42 @@ def roll_back(registry: Registry, model: str, reason: str = "by hand") -> tuple[
         AliasMoved: somebody else moved the champion meanwhile.
         RegistryError: there is no champion, none before it, or the one before it is gone.
     """
+    finish_interrupted(registry, model)
     left = registry.get(Reference(model, CHAMPION, None))
-    back = registry.rollback(model)
-    judge(registry, left, "rolled back", reason)
+    before = left.tags.get(aliases.PREVIOUS)
+    if before is not None:
+        _intend(registry, left, "rolled back", reason, champion=int(before))
+    try:
+        back = registry.rollback(model)
+        judge(registry, left, "rolled back", reason)
+    finally:
+        _forget(registry, model)
     return left, back
+
+
+def finish_interrupted(registry: Registry, model: str) -> None:
+    """Say what somebody who was killed would have said of a champion that they had moved; called before each move."""
+    (found,) = (summary for summary in registry.list_models(model) if summary.model == model)
+    text = found.tags.get(INTENDED)
+    if not text:
+        return
+    intended = json.loads(text)
+    version = next((each for each in found.versions if each.version == intended["version"]), None)
+    if version is not None and found.aliases.get(CHAMPION) == intended["champion"]:
+        if intended["verdict"] == "promoted":
+            registry.drop_alias(model, CHALLENGER, version.version)
+        judge(registry, version, intended["verdict"], intended["reason"])
+    _forget(registry, model)
+
+
+def _forget(registry: Registry, model: str) -> None:
+    registry.set_model_facts(model, {INTENDED: ""})
+
+
+def _intend(registry: Registry, version: Version, verdict: Verdict, reason: str, champion: int) -> None:
+    """Write down what is true of ``version`` as soon as ``champion`` is the champion."""
+    document = {"version": version.version, "verdict": verdict, "reason": reason, "champion": champion}
+    registry.set_model_facts(version.model, {INTENDED: json.dumps(document)})
 
 
 def judge(registry: Registry, version: Version, verdict: Verdict, reason: str) -> None:

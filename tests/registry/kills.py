@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from registry.content import content_digest
-from registry.names import CHAMPION
+from registry.names import CHALLENGER, CHAMPION
 from registry.section import RegistrySection
 from registry.store import Registry
-from registry.verdicts import chain, promote
+from registry.verdicts import chain, finish_interrupted, promote
 
 SQL = "starter-draft-sql"
 FORK = multiprocessing.get_context("fork")
@@ -53,18 +53,25 @@ def register_alone(folder: Path) -> None:
     registry.register(SQL, folder, {"topic": "sql"}, {"acceptance/alpha": 0.8}, CHAMPION, experiment="starter-distill")
 
 
-def promote_newest(_: Path) -> None:
+def promote_newest(folder: Path) -> None:
     """Promote the newest version, or the one before it if it is champion already."""
     registry = Registry.open(RegistrySection())
     (model,) = registry.list_models(SQL)
     champion = model.aliases.get(CHAMPION)
     candidate = next(version for version in model.versions if version.version != champion)
+    _promoting(folder).write_text(str(candidate.version))
     promote(registry, candidate, champion)
 
 
-def inspect(_: Path) -> None:
-    """Fail unless the registry opens, lists, and every version and alias in it is whole."""
+def _promoting(folder: Path) -> Path:
+    """Which version somebody has begun to promote."""
+    return folder.with_name("promoting")
+
+
+def inspect(folder: Path) -> None:
+    """Fail unless the registry opens, lists, every version and alias in it is whole, and a promotion has its verdict."""
     registry = Registry.open(RegistrySection())
+    finish_interrupted(registry, SQL)
     for model in registry.list_models(SQL):
         by_number = {version.version: version for version in model.versions}
         assert set(model.aliases.values()) <= by_number.keys(), "an alias points to no version"
@@ -73,11 +80,15 @@ def inspect(_: Path) -> None:
             found = registry.resolve(f"registry://{SQL}@v{version.version}")
             assert content_digest(found.folder) == version.tags["content"], f"{version.label} is not whole"
             assert version.run_id is not None
+        if _promoting(folder).is_file() and int(_promoting(folder).read_text()) == model.aliases.get(CHAMPION):
+            assert model.champion is not None
+            assert model.champion.tags.get("verdict") == "promoted", "promoted, and nobody says so"
+            assert CHALLENGER not in model.champion.aliases, "a champion is its own challenger"
 
 
-def inspect_tidied(_: Path) -> None:
+def inspect_tidied(folder: Path) -> None:
     """Fail if, after a registration, anything of a killed one is left."""
-    inspect(_)
+    inspect(folder)
     registry = Registry.open(RegistrySection())
     client, location = registry.client, registry.location
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -87,7 +98,7 @@ def inspect_tidied(_: Path) -> None:
     models = client.search_logged_models(experiments)
     assert {f"models:/{model.model_id}" for model in models} == sources, "files that belong to no version"
     root = location.state / "artifacts"
-    folders = {folder.name for folder in root.glob("*/models/*")}
+    folders = {each.name for each in root.glob("*/models/*")}
     assert folders == {model.model_id for model in models}, "a folder that belongs to no version"
     assert not list((location.state / "locks" / "runs").glob("*")), "a lock that nobody holds"
 

@@ -8,7 +8,7 @@ from registry.aliases import PREVIOUS, SINCE, AliasMoved
 from registry.names import CHALLENGER, CHAMPION, Reference
 from registry.section import RegistrySection
 from registry.store import Registry
-from registry.verdicts import chain, promote, refuse, roll_back
+from registry.verdicts import chain, finish_interrupted, promote, refuse, roll_back
 from registry.version import Version
 from tests.registry.conftest import MakeFolder
 
@@ -119,3 +119,65 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(home: Path, mak
     registry = Registry.open(RegistrySection())
     assert registry.resolve(f"registry://{SQL}@champion").tags["verdict_reason"] == f"promoter of {winner}"
     assert "verdict" not in _version(registry, loser).tags
+
+
+class _Killed(Exception):
+    """Injected in place of SIGKILL."""
+
+
+def _kill_after(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    whole = getattr(Registry, name)
+
+    def dying(*arguments: object, **options: object) -> None:
+        whole(*arguments, **options)
+        raise _Killed
+
+    monkeypatch.setattr(Registry, name, dying)
+    monkeypatch.setattr("registry.verdicts._forget", lambda *_: None)
+
+
+@pytest.mark.parametrize("step", ["set_alias", "drop_alias"])
+def test_a_promotion_that_was_killed_is_told_by_the_next_mover(
+    three: Registry, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """With the reason that it had, and the winner is no challenger any more."""
+    refuse(three, _version(three, 2), "not better")
+    with monkeypatch.context() as patched:
+        _kill_after(patched, step)
+        with pytest.raises(_Killed):
+            promote(three, _version(three, 2), 1, "0.6 runs fewer")
+    assert _version(three, 2).tags["verdict"] == "refused", "or there would be nothing to mend"
+    finish_interrupted(three, SQL)
+    mended = _version(three, 2)
+    assert (mended.tags["verdict"], mended.tags["verdict_reason"]) == ("promoted", "0.6 runs fewer")
+    assert mended.aliases == (CHAMPION,)
+
+
+def test_a_rollback_that_was_killed_is_told_by_the_next_mover(three: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version that left says why."""
+    promote(three, _version(three, 2), 1)
+    with monkeypatch.context() as patched:
+        _kill_after(patched, "rollback")
+        with pytest.raises(_Killed):
+            roll_back(three, SQL, "slower")
+    promote(three, _version(three, 3), 1)
+    left = _version(three, 2)
+    assert (left.tags["verdict"], left.tags["verdict_reason"]) == ("rolled back", "slower")
+
+
+def test_a_promotion_that_was_killed_before_the_alias_moved_says_nothing(
+    three: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing had happened."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "set_alias", _raise_killed)
+        patched.setattr("registry.verdicts._forget", lambda *_: None)
+        with pytest.raises(_Killed):
+            promote(three, _version(three, 2), 1)
+    finish_interrupted(three, SQL)
+    assert "verdict" not in _version(three, 2).tags
+    assert _aliases(three) == {CHAMPION: 1}
+
+
+def _raise_killed(*_: object) -> None:
+    raise _Killed

@@ -99,6 +99,7 @@ class Book:
 
     def settle(self, candidate: Version) -> None:
         """Complete a promotion that was killed after the alias had moved."""
+        verdicts.finish_interrupted(self.registry, self.model)
         self.registry.drop_alias(self.model, CHALLENGER, candidate.version)
         if candidate.tags.get("verdict") != "promoted":
             verdicts.judge(self.registry, candidate, "promoted", "by the gate; killed before it could say why")
