@@ -1,7 +1,7 @@
 """What becomes of a candidate: promoted, refused or rolled back, with the reason where people look for it.
 
 The tags ``verdict`` and ``verdict_reason`` go to the version and to the run that made it. They are written after the
-alias has moved; so that a kill in between leaves no verdict unsaid, the intention is a tag of the model before it moves.
+alias has moved; so that a kill in between leaves none unsaid, the intention is a tag of the model before it moves.
 """
 
 import json

@@ -69,7 +69,7 @@ def _promoting(folder: Path) -> Path:
 
 
 def inspect(folder: Path) -> None:
-    """Fail unless the registry opens, lists, every version and alias in it is whole, and a promotion has its verdict."""
+    """Fail unless the registry lists, every version and alias in it is whole, and a promotion has its verdict."""
     registry = Registry.open(RegistrySection())
     finish_interrupted(registry, SQL)
     for model in registry.list_models(SQL):
