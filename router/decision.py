@@ -20,6 +20,8 @@ class RoutingDecision:
             probable enough.
         alternatives: every topic with its probability given that the query is in scope, most probable first.
         in_scope: probability, 0 to 1, that the query belongs to any topic at all.
+        acceptance: predicted chance that a token of each draft is accepted on this query's answer, by draft; empty
+            where the router predicts none.
     """
 
     topic: str | None
@@ -28,6 +30,7 @@ class RoutingDecision:
     reason: Reason
     alternatives: tuple[tuple[str, float], ...] = ()
     in_scope: float = 1.0
+    acceptance: tuple[tuple[str, float], ...] = ()
 
 
 def decision_document(decision: RoutingDecision, draft_version: str | None = None) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from decoding.controller import LengthController
 from decoding.cost_store import stored_or_measured
+from decoding.device.loop import make_loop
 from decoding.load import load_model
 from decoding.model import LanguageModel
 from decoding.native.build import cache_folder
@@ -21,6 +22,7 @@ from router.decision import RoutingDecision
 from router.encoder import load_encoder
 from router.process import RouterProcess
 from serving.plan import Plan
+from serving.pricing import DraftPrices
 from serving.swapping import DraftSwapper
 from serving.traces import Tracing
 from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMessage
@@ -56,6 +58,7 @@ class Engine:
     ):
         self._loop, self._pool, self._router, self._lengths = loop, pool, router, lengths
         self._tracing = tracing
+        self._prices = DraftPrices(loop, pool, lengths)
         self._undecided: dict[str, Request] = {}
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
         self._unasked_late: dict[str, str] = {}  # the same of traced answers that have ended
@@ -152,11 +155,15 @@ class Engine:
                 self._tracing.recorder.settle(key, decision.topic)
             if (request := self._undecided.pop(key, None)) is not None:
                 request.topic = decision.topic
-                draft = self._pool.select(decision.draft)
-                self._route(key, draft, decision.topic, round(decision.confidence, 4), decision.reason)
-
+                self._settle(request, decision)
+        for request, decision in self._prices.to_ask_again():
+            self._settle(request, decision)
         if self._tracing is not None and self._router is not None and self._router.error:
             self._tracing.recorder.settle_all()
+
+    def _settle(self, request: Request, decision: RoutingDecision) -> None:
+        draft, reason = self._prices.settle(request, decision)
+        self._route(request.request_id, draft, decision.topic, round(decision.confidence, 4), reason)
 
     def _drafting_pays(self) -> bool:
         """Whether this many requests at once would use a topic's draft; if not, the router would work for nothing.
@@ -179,6 +186,7 @@ class Engine:
     def _forget(self, request_id: str) -> None:
         self._undecided.pop(request_id, None)
         self._unasked.pop(request_id, None)
+        self._prices.forget(request_id)
 
     def _route(
         self, request_id: str, draft: str | None, topic: str | None, confidence: float | None, reason: str
@@ -214,7 +222,7 @@ def build_engine(plan: Plan) -> Engine:
     Raises:
         PolydraftError: a checkpoint is damaged, or this machine cannot run it.
     """
-    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length)
+    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
     target = load(plan.target)
     pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
     router = None
@@ -224,7 +232,7 @@ def build_engine(plan: Plan) -> Engine:
     lengths = lengths_for(plan, target, pool)
     tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
     recorder = tracing.recorder if tracing is not None else None
-    loop = StepLoop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
+    loop = make_loop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
     return Engine(loop, pool, router, lengths, tracing)
 
 
