@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from commands import bench, distill, draft, gate, learn, registry, replay, router, topics, traces
+from commands import (
+    bench,
+    distill,
+    draft,
+    gate,
+    learn,
+    registry,
+    replay,
+    route,
+    router,
+    router_training,
+    topics,
+    traces,
+)
 from commands.experiment import experiment
 from commands.options import AsJson, ConfigFile, Output, Prompts
 from configs.console import (
@@ -15,13 +28,11 @@ from configs.console import (
     EXIT_INTERRUPTED,
     EXIT_NO,
     emit,
-    emit_line,
     hint,
-    read_records,
     show_error,
     table,
 )
-from configs.errors import ConfigError, PolydraftError
+from configs.errors import PolydraftError
 
 app = typer.Typer(
     name="polydraft",
@@ -50,6 +61,9 @@ app.command()(distill.distill)
 app.command()(experiment)
 app.command()(learn.learn)
 app.command()(replay.replay)
+app.command()(route.route)
+for name, command in router_training.COMMANDS.items():
+    router.app.command(name)(command)
 
 
 @app.callback()
@@ -89,27 +103,6 @@ def demo(as_json: AsJson = False, output: Output = None) -> None:
     if not as_json:
         show_demo(report)
     raise typer.Exit(0 if all(row["identical"] for row in report.rows) else EXIT_NO)
-
-
-@app.command()
-def route(
-    text: Annotated[str | None, typer.Argument(help="The query.")] = None,
-    source: Annotated[Path | None, typer.Option("--input", help="JSON lines with prompt; - is stdin.")] = None,
-    config: ConfigFile = None,
-) -> None:
-    """Say which draft a query gets, as JSON: one document, or one a line for --input."""
-    if (text is None) == (source is None):
-        raise ConfigError("pass either a query or --input", do='polydraft route "How many singers do we have?"')
-    from serving.config import deployment_of
-    from serving.routing import open_router
-
-    router = open_router(deployment_of(config))
-    if text is not None:
-        emit(router.document(text), None)
-        return
-    assert source is not None
-    for record in read_records(source, needed=["prompt"]):
-        emit_line({"prompt": record["prompt"], **router.document(record["prompt"])})
 
 
 @app.command()
