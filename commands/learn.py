@@ -46,12 +46,14 @@ def learn(
     between = Throttle(meter, deployment.learning.max_utilisation, _stop_event(), hint)
     subjects, place = _subjects(deployment, between, hint)
     with alone(place):
+        beside = _shadow(deployment, between)
         if once:
             promoted = do_once(subjects)
+            beside()
         else:
             folder = deployment.traces.path(deployment.name)
             hint(f"Learning from {folder}, {len(subjects)} drafts; stop it with Ctrl-C, it goes on where it was")
-            promoted = follow(subjects, between)
+            promoted = follow(subjects, between, beside=beside)
     hint(f"{promoted or 'No'} {'draft was' if promoted == 1 else 'drafts were'} promoted")
     raise typer.Exit(EXIT_NO if once and not promoted else 0)
 
@@ -117,6 +119,36 @@ def _subjects(
             f"no draft of {deployment.name} can learn", do="name drafts as registry://NAME@champion under drafts"
         )
     return found, place
+
+
+def _shadow(deployment: "Deployment", between: "Throttle") -> Callable[[], None]:
+    """Shadow scoring of the drafts that were not chosen; nothing where no share of the traces is wanted."""
+    if not deployment.learning.shadow_share:
+        return lambda: None
+    from transformers import AutoTokenizer
+
+    from decoding.checkpoint import fingerprint
+    from serving.deployment import Resolver, open_registry
+    from serving.plan import draft_sources, spec_of
+    from training.labels.questions import PromptText
+    from training.labels.shadow import Shadow, Watch
+    from training.online.trial import LENGTH
+
+    resolver = Resolver(deployment)
+    target = resolver.resolve(deployment.target.model, "target", deployment.target.revision).folder
+    sources = draft_sources(deployment)
+    watch = Watch(
+        log=deployment.traces.path(deployment.name),
+        target=fingerprint(target),
+        folder=open_registry(deployment).location.state / "labels" / deployment.name,
+        drafts=lambda: {name: spec_of(name, resolver.resolve(each.model, name)) for name, each in sources.items()},
+        text_of=PromptText(AutoTokenizer.from_pretrained(target)),
+        share=deployment.learning.shadow_share,
+        length=deployment.decoding.num_draft_tokens or LENGTH,
+        longest=deployment.target.max_length,
+        between=between,
+    )
+    return Shadow(watch).cycle
 
 
 def _setting(deployment: "Deployment", between: "Throttle", say: Callable[[str], None]) -> "Setting":

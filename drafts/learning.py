@@ -34,3 +34,9 @@ class LearningSection(Section):
     max_utilisation: float = Field(
         default=0.5, gt=0, le=1, description="training pauses where steps take more of the server's time than this"
     )
+    shadow_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="of the traces, on which the drafts that were not chosen are scored for the router; 0: none",
+    )

@@ -60,6 +60,19 @@ class ScoreBook:
             told(start + len(found), len(missing))
         return [known[key] for key in digests]
 
+    def prune(self, most: int) -> None:
+        """Forget the oldest answers beyond about ``most``, here and on disk; for books that grow for ever."""
+        known = self._read()
+        if len(known) <= most:
+            return
+        for key in list(known)[: len(known) - most]:
+            del known[key]
+        kept = 0
+        for file in sorted(self._place.glob("*.safetensors"), key=lambda each: each.stat().st_mtime_ns, reverse=True):
+            if kept >= most:
+                file.unlink(missing_ok=True)
+            kept += int(file.stem.rpartition("-")[2])
+
     @property
     def _place(self) -> Path:
         return self.folder / self.fingerprint[:32]
