@@ -27,5 +27,9 @@ class DraftsSection(Section):
         default_factory=lambda: {topic: _starter(topic) for topic in STARTER_TOPICS},
         description="topic -> the draft that proposes for it",
     )
+    follow: bool = Field(
+        default=False,
+        description="also serve every further topic whose draft has a champion in the registry, new ones while serving",
+    )
     prompt_lookup: bool = Field(default=True, description="free proposals copied from the prompt itself")
     memory_mb: int = Field(default=512, ge=16, description="least recently used draft leaves first; general never does")

@@ -160,6 +160,11 @@ class Registry:
         with answering(self.location):
             return {model.name: dict(model.tags) for model in registered_models(self.client, prefix)}
 
+    def aliased(self, alias: str, prefix: str = "") -> list[str]:
+        """Names of all models that begin with ``prefix`` and have ``alias``, without looking at versions."""
+        with answering(self.location):
+            return [str(model.name) for model in registered_models(self.client, prefix) if alias in model.aliases]
+
     def set_alias(self, model: str, alias: str, version: int, expected_current: int | None) -> Version:
         """Point ``alias`` to ``version`` if it still points to ``expected_current`` (None: to nothing).
 

@@ -1,7 +1,7 @@
 """From a checked request body to a job: model, draft and length checks, tokenisation, sampling settings."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -32,12 +32,15 @@ class Limits:
 class Admission:
     """Turns requests into jobs.
 
+    Args:
+        added: drafts that have come since the start.
+
     Raises (both methods):
         RequestError: or one of its kin in `serving.errors`, naming the parameter at fault.
     """
 
-    def __init__(self, codec: TextCodec, limits: Limits):
-        self._codec, self._limits = codec, limits
+    def __init__(self, codec: TextCodec, limits: Limits, added: Callable[[], Sequence[str]] = lambda: ()):
+        self._codec, self._limits, self._added = codec, limits, added
 
     def chat(self, request: ChatRequest, request_id: str) -> Job:
         """A conversation; the router reads the user's last turn."""
@@ -99,11 +102,12 @@ class Admission:
         )
 
     def _draft(self, name: str | None) -> str:
-        known = (AUTO, NONE, *self._limits.draft_names)
+        drafts = (*self._limits.draft_names, *self._added())
+        known = (AUTO, NONE, *drafts)
         if name is None or name in known:
             return name or AUTO
         parts = name.split(AND)
-        if len(set(parts)) == len(parts) and set(parts) <= set(self._limits.draft_names) - {LOOKUP}:
+        if len(set(parts)) == len(parts) and set(parts) <= set(drafts) - {LOOKUP}:
             return name
         nearest = get_close_matches(name, known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"one of {', '.join(known)}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import CheckpointError
+from drafts.pool import AND, GENERAL, LOOKUP
+from registry.names import CHAMPION, Reference, draft_model
 from registry.starter import import_starter
 from registry.store import Registry
 from serving.config import Deployment
@@ -50,11 +52,26 @@ class Resolver:
             CheckpointError: there is no such folder or model.
         """
         if reference.startswith(REGISTRY_SCHEME):
-            if self._registry is None:
-                self._registry = open_registry(self._deployment, self._starter)
-            version = self._registry.resolve(reference)
+            version = self._opened().resolve(reference)
             return Resolved(version.folder, version.label, version.tags)
         return Resolved(self._folder(reference, revision), name)
+
+    def further_topics(self) -> dict[str, str]:
+        """References of the drafts that the registry has a champion of and the deployment does not name, by topic.
+
+        Raises:
+            RegistryError: it cannot be asked.
+        """
+        drafts, prefix = self._deployment.drafts, draft_model(self._deployment.name, "")
+        found = [name.removeprefix(prefix) for name in self._opened().aliased(CHAMPION, prefix)]
+        named = {*drafts.topics, GENERAL, LOOKUP}
+        topics = [topic for topic in found if topic not in named and AND not in topic]
+        return {topic: str(Reference(f"{prefix}{topic}", CHAMPION, None)) for topic in topics}
+
+    def _opened(self) -> Registry:
+        if self._registry is None:
+            self._registry = open_registry(self._deployment, self._starter)
+        return self._registry
 
     def _folder(self, reference: str, revision: str | None) -> Path:
         if reference.startswith(STARTER_SCHEME):

@@ -19,7 +19,7 @@ from serving.answering import stream, whole
 from serving.dispatch import Dispatcher, Ticket
 from serving.errors import BodyTooLargeError, UnauthorizedError, UnknownModelError
 from serving.generation import Generation
-from serving.health import health_document
+from serving.health import Board, health_document
 from serving.reply import Kind, Reply
 from serving.schema import ChatRequest, CompletionRequest, R, parse
 from serving.text import TextCodec
@@ -38,6 +38,7 @@ class Desk:
     admission: Admission
     slots: int
     api_keys: tuple[bytes, ...]
+    board: Board | None = None
     dispatcher: Dispatcher | None = None  # from the moment the HTTP process starts
 
 
@@ -102,7 +103,7 @@ class OpenAISpec(LitSpec):
 
     async def health(self) -> Response:
         """GET /health: 200 when ready, else 503; always with reasons and load."""
-        document = health_document(self.desk.model_name, self.desk.slots, self.dispatcher)
+        document = health_document(self.desk.model_name, self.desk.slots, self.dispatcher, self.desk.board)
         return JSONResponse(document, status_code=200 if document["status"] == "ready" else 503)
 
     def _card(self) -> dict[str, Any]:

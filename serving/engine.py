@@ -206,7 +206,8 @@ class Engine:
         seconds = round(self._loop.times.total, 3)
         load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free, seconds)
         traces = self._tracing.state if self._tracing is not None else None
-        return Status(os.getpid(), load, self._router_state(), traces)
+        added = self._swapper.added if self._swapper is not None else ()
+        return Status(os.getpid(), load, self._router_state(), traces, added)
 
     def _router_state(self) -> str:
         if self._router is None:

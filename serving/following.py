@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class DraftFollower:
-    """Looks up every ``registry://`` reference of a deployment's drafts now and then.
+    """Looks up every ``registry://`` reference of a deployment's drafts now and then, and topics that it follows.
 
     A registry that is gone is said once and asked again; what serves goes on serving.
 
@@ -31,21 +31,22 @@ class DraftFollower:
             for name, source in draft_sources(deployment).items()
             if source.model.startswith(REGISTRY_SCHEME)
         }
-        self._known = {name: specs[name].label for name in self._sources}
+        self._known = {name: spec.label for name, spec in specs.items()}
         self._said: dict[str, str] = {}  # the last complaint about each draft
 
     def start(self) -> None:
         """Follow in a thread, the first time after ``registry.poll_seconds``; 0 never looks."""
-        if self._deployment.registry.poll_seconds and self._sources:
+        follows = bool(self._sources) or self._deployment.drafts.follow
+        if self._deployment.registry.poll_seconds and follows:
             Thread(target=self._follow_forever, name="registry", daemon=True).start()
 
     def look(self) -> None:
         """Compare every reference with what serves; hand on what has changed and fits."""
         resolver = Resolver(self._deployment)
-        for name, reference in self._sources.items():
+        for name, reference in {**self._sources, **self._further(resolver)}.items():
             try:
                 found = resolver.resolve(reference, name)
-                if found.label == self._known[name]:
+                if found.label == self._known.get(name):
                     continue
                 self._known[name] = found.label  # looked at once, whatever comes of it
                 check_version(self._deployment, found)
@@ -54,6 +55,15 @@ class DraftFollower:
             else:
                 self._said.pop(name, None)
                 self._send(spec_of(name, found))
+
+    def _further(self, resolver: Resolver) -> dict[str, str]:
+        """References of topics that the deployment does not name."""
+        if not self._deployment.drafts.follow:
+            return {}
+        try:
+            return resolver.further_topics()
+        except PolydraftError:
+            return {}  # the references above meet the same and say it
 
     def _follow_forever(self) -> None:
         while True:

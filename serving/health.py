@@ -3,13 +3,37 @@
 from dataclasses import asdict
 from typing import Any
 
+from router.proposal import ProposalFile
 from serving.dispatch import Dispatcher
 from serving.wire import Load
 
 
-def health_document(model: str, slots: int, dispatcher: Dispatcher) -> dict[str, Any]:
+class Board:
+    """The proposals of new topics that wait for an answer, read anew when their file has changed."""
+
+    def __init__(self, file: ProposalFile):
+        self._file = file
+        self._seen: int | None = None
+        self._open: list[dict[str, Any]] = []
+
+    @property
+    def open(self) -> list[dict[str, Any]]:
+        """Name, requests and words of each."""
+        try:
+            changed = self._file.path.stat().st_mtime_ns
+        except OSError:
+            return []
+        if changed != self._seen:
+            self._seen = changed
+            found = self._file.read().open
+            self._open = [{"name": each.name, "requests": each.requests, "words": list(each.words)} for each in found]
+        return self._open
+
+
+def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board | None = None) -> dict[str, Any]:
     """``status`` is ready, starting or not ready; ``reasons`` say why, or what works only in part.
 
+    ``topics`` are those added while serving, and those that the traffic proposes (`polydraft topics propose`).
     ``traces`` counts those written and dropped since the start; null where none are kept.
     """
     status, reasons = "ready", []
@@ -28,4 +52,5 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher) -> dict[str,
         reasons = [*reasons, f"traces cannot be written and are dropped: {error}"]
     load = asdict(state.load if state else Load())
     known = {"status": status, "reasons": reasons, "model": model, "router": router, "slots": slots, **load}
-    return {**known, "traces": traces}
+    topics = {"added": list(state.added) if state else [], "proposed": board.open if board else []}
+    return {**known, "traces": traces, "topics": topics}

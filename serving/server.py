@@ -18,13 +18,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from configs.errors import ConfigError, PolydraftError, ServerError
+from registry.location import locate
+from router.proposal import proposal_file
 from serving.admission import Admission, Limits
 from serving.config import Deployment
 from serving.dispatch import Dispatcher
 from serving.endpoints import Desk, OpenAISpec
 from serving.engine import Engine, build_engine
 from serving.errors import to_http
+from serving.followed import with_followed
 from serving.following import DraftFollower
+from serving.health import Board
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
 from serving.text import TextCodec
@@ -57,7 +61,7 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     keys = _read_keys(deployment)
-    plan = make_plan(deployment)
+    plan = with_followed(make_plan(deployment), deployment)
     server = PolydraftServer(deployment, plan, keys, announce)
     _end_on_signals()
     try:
@@ -115,6 +119,7 @@ class PolydraftServer(ls.LitServer):
         self._plan, self._api_keys = plan, api_keys
         self._model_name, self._announce = deployment.model_name, announce
         self._serving = deployment.serving
+        self._board = Board(proposal_file(locate(deployment.registry).state, deployment.name))
         context = multiprocessing.get_context("spawn")
         cancellations, self._control = context.Pipe(duplex=False)
         self._news, news = context.Pipe(duplex=False)
@@ -189,7 +194,13 @@ class PolydraftServer(ls.LitServer):
             plan.draft_names,
             plan.end_token_ids | codec.end_token_ids,
         )
-        return Desk(self._model_name, codec, Admission(codec, limits), plan.slots, self._api_keys)
+        admission = Admission(codec, limits, self._added)
+        return Desk(self._model_name, codec, admission, plan.slots, self._api_keys, self._board)
+
+    def _added(self) -> tuple[str, ...]:
+        """Drafts that have come since the start; asked in the HTTP process."""
+        status = self._spec.dispatcher.status
+        return status.added if status is not None else ()
 
     def _end_manager(self) -> None:
         """The process of LitServe's queues outlives a main process that was killed, unless somebody ends it."""

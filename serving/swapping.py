@@ -23,15 +23,19 @@ class DraftSwapper:
     def __init__(self, pool: DraftPool, versions: Connection):
         self._pool, self._versions = pool, versions
         self._loaded: deque[tuple[DraftSpec, ModelDrafter]] = deque()
+        self.added: tuple[str, ...] = ()  # names that were not there at the start
         Thread(target=self._load_forever, name="drafts", daemon=True).start()
 
     def install(self) -> None:
         """Take up what has been loaded; called between two steps."""
         while self._loaded:
             spec, drafter = self._loaded.popleft()
-            before = self._pool.label(spec.name)
+            if spec.name in self._pool.specs:
+                logger.info("draft %s takes over from %s", spec.label, self._pool.label(spec.name))
+            else:
+                self.added = (*self.added, spec.name)
+                logger.info("draft %s joins: a new topic", spec.label)
             self._pool.replace(spec, drafter)
-            logger.info("draft %s takes over from %s", spec.label, before)
 
     def _load_forever(self) -> None:
         while True:

@@ -75,13 +75,15 @@ class Load:
 class Status:
     """State of the worker.
 
-    ``router`` is off, starting, ready, or what is wrong with it; ``traces`` is None where none are kept.
+    ``router`` is off, starting, ready, or what is wrong with it; ``traces`` is None where none are kept. ``added`` are
+    drafts of topics that came while serving.
     """
 
     pid: int
     load: Load
     router: str
     traces: LogState | None = None
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class StepMessage:
             "o": [_pack(output) for output in self.outputs],
             "r": {request_id: list(asdict(routing).values()) for request_id, routing in self.routings.items()},
             "f": self.failures,
+            "a": self.status.added,
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -110,7 +113,7 @@ class StepMessage:
         pid, running, waiting, free_slots, step_seconds, router, *traces = document["s"]
         load = Load(running, waiting, free_slots, step_seconds)
         return cls(
-            Status(pid, load, router, LogState(*traces) if traces else None),
+            Status(pid, load, router, LogState(*traces) if traces else None, tuple(document["a"])),
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],
