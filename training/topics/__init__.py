@@ -2,7 +2,6 @@
 
 ::
 
-    queries      the text that the router read, from the token ids of a recorded prompt
     traffic      recorded answers with their queries, from a trace log, from prompts, from answers on disk
     partitions   a small draft for every cluster of the traffic, on equal total compute
     worth        what each further draft is worth, and how many are recommended

@@ -10,8 +10,8 @@ from configs.console import read_records
 from configs.errors import ConfigError, CorpusError
 from router.prompts import FOREIGN
 from training.distillation.prompts import encode
+from training.labels.questions import PromptText
 from training.starter.answers import load_answers
-from training.topics.queries import Queries
 from training.topics.traffic import Asking, Traffic, from_answers, read_log, split, traffic_of
 
 _LONGEST_PROMPT = 384  # tokens; longer ones are left out
@@ -29,8 +29,8 @@ class Source:
     tokenizer: PreTrainedTokenizerBase
 
     @property
-    def queries(self) -> Queries:
-        return Queries(self.tokenizer)
+    def text_of(self) -> PromptText:
+        return PromptText(self.tokenizer)
 
     def traces(self, folder: Path, most: int) -> tuple[Traffic, Traffic]:
         """The newest recorded answers: to learn from, and held out by prompt.
@@ -38,7 +38,7 @@ class Source:
         Raises:
             ConfigError: there are none.
         """
-        return split(read_log(folder, self.queries, self.fingerprint, most))
+        return split(read_log(folder, self.text_of, self.fingerprint, most))
 
     def answers(self, folder: Path) -> tuple[Traffic, Traffic]:
         """What `polydraft starter build` keeps in ``answers``: those of the training split, and of validation.
@@ -52,7 +52,7 @@ class Source:
             if not places:
                 raise ConfigError(f"no answers in {folder / part}", do="pass the answers folder of a starter build")
             answers = {place.parent.name: load_answers(place.parent) for place in places}
-            found.append(from_answers(answers, self.queries, self.fingerprint, greedy))
+            found.append(from_answers(answers, self.text_of, self.fingerprint, greedy))
         return found[0], found[1]
 
     def data(self, folder: Path, most: int, tokens: int, work: Path, told: Told) -> tuple[Traffic, Traffic]:
@@ -69,15 +69,28 @@ class Source:
         files = [file for file in sorted(folder.glob("*.jsonl")) if file.stem != FOREIGN]
         if not files:
             raise ConfigError(f"no JSON lines in {folder}", do="pass --data a folder with one JSONL file a topic")
-        end = self.tokenizer.eos_token_id
-        asking = Asking(self.target, self.fingerprint, end, work / "answers", tokens)
+        asking = self._asking(work, tokens)
         found = []
         for part, count in (("train", most), ("validation", most // _HELD_OUT_OF)):
             prompts = [each for file in files for each in self._prompts(file, part, count // len(files))]
             if not prompts:
                 raise CorpusError(f"no {part} prompts in {folder}", do="pass records with prompt and split")
-            found.append(traffic_of(asking.answers(prompts, told), self.queries))
+            found.append(traffic_of(asking.answers(prompts, told), self.text_of))
         return found[0], found[1]
+
+    def answered(self, file: Path, most: int, work: Path, told: Told, tokens: int = 160) -> Traffic:
+        """Answers to the training prompts of one file.
+
+        Raises:
+            CorpusError: it has none.
+        """
+        prompts = self._prompts(file, "train", most)
+        if not prompts:
+            raise CorpusError(f"no training prompts in {file}", do="pass records with prompt and split")
+        return traffic_of(self._asking(work, tokens).answers(prompts, told), self.text_of)
+
+    def _asking(self, work: Path, tokens: int) -> Asking:
+        return Asking(self.target, self.fingerprint, self.tokenizer.eos_token_id, work / "answers", tokens)
 
     def _prompts(self, file: Path, part: str, count: int) -> list[tuple[str, list[int]]]:
         """Spread evenly over the file, so that no source of a topic is left out."""
@@ -85,6 +98,11 @@ class Source:
         step = max(1, len(records) // max(1, count))
         encoded = (encode(self.tokenizer, text) for text in records[::step])
         return [(file.stem, ids) for ids in encoded if len(ids) <= _LONGEST_PROMPT][:count]
+
+
+def log_of(source: Source, folder: Path, most: int = 6000) -> Traffic:
+    """The newest recorded answers of a target."""
+    return read_log(folder, source.text_of, source.fingerprint, most)
 
 
 def texts_of(file: Path, part: str) -> Iterator[str]:

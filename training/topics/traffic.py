@@ -18,9 +18,9 @@ from decoding.trace_reader import TraceReader
 from decoding.trace_segment import Segment, list_segments, segment_name
 from decoding.trace_segment import encode as encode_traces
 from training.experiments.material import record
+from training.labels.questions import PromptText
 from training.online.split import is_held_out
 from training.starter.answers import TOP, Answers
-from training.topics.queries import Queries
 
 HELD_OUT = 0.2  # of the prompts of a trace log
 _GREEDY_OF_FIVE = 3  # answers of `training.starter.answers`
@@ -49,18 +49,22 @@ class Traffic:
         chosen = list(places)
         return Traffic(tuple(self.traces[i] for i in chosen), tuple(self.queries[i] for i in chosen))
 
+    def of(self, topic: str) -> "Traffic":
+        """The answers of one topic."""
+        return self.where(lambda trace: trace.topic == topic)
+
     def where(self, wanted: Callable[[SpeculationTrace], bool]) -> "Traffic":
         """The answers that are ``wanted``."""
         return self.at(place for place, trace in enumerate(self.traces) if wanted(trace))
 
 
-def traffic_of(traces: Iterable[SpeculationTrace], queries: Queries) -> Traffic:
+def traffic_of(traces: Iterable[SpeculationTrace], text_of: PromptText) -> Traffic:
     """Traces with the text of their queries; answers that no draft can be scored on are left out."""
     kept = tuple(trace for trace in traces if trace.answer_ids and trace.sampling.lossy is None)
-    return Traffic(kept, tuple(queries.of(trace.token_ids[: trace.prompt_length]) for trace in kept))
+    return Traffic(kept, tuple(text_of(trace) for trace in kept))
 
 
-def read_log(folder: Path, queries: Queries, target: str, most: int | None = None) -> Traffic:
+def read_log(folder: Path, text_of: PromptText, target: str, most: int | None = None) -> Traffic:
     """The newest traces of a target.
 
     Raises:
@@ -73,7 +77,7 @@ def read_log(folder: Path, queries: Queries, target: str, most: int | None = Non
         raise ConfigError(f"{folder} has no traces of this deployment's target", do="pass another --traces DIR")
     skipped = 0 if most is None else max(0, number - most)
     newest = (trace for place, trace in enumerate(TraceReader(folder, target=target)) if place >= skipped)
-    return traffic_of(newest, queries)
+    return traffic_of(newest, text_of)
 
 
 def split(traffic: Traffic, share: float = HELD_OUT) -> tuple[Traffic, Traffic]:
@@ -84,7 +88,9 @@ def split(traffic: Traffic, share: float = HELD_OUT) -> tuple[Traffic, Traffic]:
     )
 
 
-def from_answers(answers: Mapping[str, Answers], queries: Queries, target: str, greedy_only: bool = False) -> Traffic:
+def from_answers(
+    answers: Mapping[str, Answers], text_of: PromptText, target: str, greedy_only: bool = False
+) -> Traffic:
     """Answers on disk, by topic, as traces.
 
     Args:
@@ -97,7 +103,7 @@ def from_answers(answers: Mapping[str, Answers], queries: Queries, target: str, 
         for number in range(len(each))
         if not greedy_only or number % 5 < _GREEDY_OF_FIVE
     ]
-    return traffic_of(found, queries)
+    return traffic_of(found, text_of)
 
 
 def _as_trace(answers: Answers, number: int, topic: str, target: str) -> SpeculationTrace:
@@ -149,7 +155,7 @@ class Asking:
             folder = self.work / _digest([self.fingerprint, self.max_tokens, self.end, part])
             if not list_segments(folder):
                 model = model or load_model(self.target, _SLOTS, longest)
-                _write(folder, list(self._ask(model, part)))
+                write_traces(folder, list(self._ask(model, part)))
             found += _read(folder)
             told(f"answers: {min(start + _PART, len(prompts))} of {len(prompts)}")
         return found
@@ -168,7 +174,8 @@ def _digest(what: object) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
-def _write(folder: Path, traces: Sequence[SpeculationTrace]) -> None:
+def write_traces(folder: Path, traces: Sequence[SpeculationTrace]) -> None:
+    """A log of one segment, whole or not at all."""
     data = encode_traces([(0.0, trace) for trace in traces])
     folder.mkdir(parents=True, exist_ok=True)
     (fresh := folder / "new").write_bytes(data)
