@@ -23,6 +23,7 @@ from commands.router_place import (
     read_records,
 )
 from configs.console import EXIT_NO, emit, hint, table
+from configs.errors import ConfigError
 
 if TYPE_CHECKING:
     from training.routing.prompts import RoutingPrompts
@@ -33,6 +34,9 @@ def retrain(
     traces: Traces = None,
     data: Data = None,
     labels: Costs = None,
+    kind: Annotated[str, typer.Option(help="How drafts are chosen: by topic, or a kind that learns from --labels.")] = (
+        "topic"
+    ),
     promote: Annotated[bool, typer.Option("--promote", help="Serve it unless it is worse.")] = False,
     promote_if_better: Annotated[bool, typer.Option("--promote-if-better", help="Serve it if it is better.")] = False,
     per_topic: PerTopic = MOST_PER_TOPIC,
@@ -49,13 +53,14 @@ def retrain(
     from training.routing.publish import Wish, publish
     from training.routing.retrain import retrain as train
 
+    chooser = _kind(kind)
     place = open_place(config, cache)
     costs = read_labels(place, labels, c, w)
     prompts = split_prompts(read_records(place, traces, data, costs), seed, per_topic)
     hint(_counted(prompts))
     champion = place.book.champion()
     serving = None if champion is None else place.serving(champion.label)
-    found = train(prompts, place.encoder, serving, labels=costs, adjust=place.adjust)
+    found = train(prompts, place.encoder, serving, labels=costs, kind=chooser, seed=seed, adjust=place.adjust)
     _show(found, as_json)
     with tempfile.TemporaryDirectory() as name:
         found.save(folder := Path(name) / "router")
@@ -64,8 +69,8 @@ def retrain(
             _answer({"version": champion.label, "promoted": False}, found, as_json, output)
             raise typer.Exit(EXIT_NO)
         params = {"per_topic": per_topic, "embedding": place.encoder.name, "fingerprint": place.encoder.fingerprint}
-        command = _command(traces=traces, data=data, labels=labels, per_topic=per_topic, seed=seed)
-        wish = Wish(promote, promote_if_better, command, {"seed": seed, **params})
+        command = _command(traces=traces, data=data, labels=labels, kind=kind, per_topic=per_topic, seed=seed)
+        wish = Wish(promote, promote_if_better, command, {"seed": seed, "kind": kind, **params})
         version = publish(place.book, found, folder, champion, wish)
     is_promoted = wish.grants(found.verdict)
     if is_promoted:
@@ -156,6 +161,20 @@ def rollback(
 
 
 COMMANDS = {"retrain": retrain, "evaluate": evaluate, "compare": compare, "rollback": rollback}
+
+
+def _kind(name: str) -> str:
+    """The kind's own name; "" goes by topic.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    from router.kinds import KINDS
+
+    known = {"topic": "", **{kind.replace(" ", "-"): kind for kind in KINDS}}
+    if name.replace(" ", "-") not in known:
+        raise ConfigError(f"--kind {name} is unknown", do=f"use one of {', '.join(known)}")
+    return known[name.replace(" ", "-")]
 
 
 def _counted(prompts: "RoutingPrompts") -> str:

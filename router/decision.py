@@ -5,7 +5,7 @@ from typing import Literal
 
 GENERAL = "general"
 
-Reason = Literal["topic", "out_of_scope", "uncertain"]
+Reason = Literal["topic", "cost", "out_of_scope", "uncertain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,11 @@ class RoutingDecision:
     """The router's answer for one query.
 
     Attributes:
-        topic: the topic routed to, or None when the general draft is used.
-        draft: name of the draft, which is the topic or ``general``.
+        topic: the topic routed to, or None where none is probable enough.
+        draft: name of the draft, which is the topic or ``general`` unless the reason is ``cost``.
         confidence: calibrated probability, 0 to 1, that the query is in scope and of ``alternatives[0]``'s topic.
-        reason: ``topic``; ``out_of_scope``, unlike every topic's prompts; or ``uncertain``, in scope but no topic
-            probable enough.
+        reason: ``topic``; ``cost``, in scope, and the draft of least predicted cost; ``out_of_scope``, unlike every
+            topic's prompts; or ``uncertain``, in scope but no topic probable enough.
         alternatives: every topic with its probability given that the query is in scope, most probable first.
         in_scope: probability, 0 to 1, that the query belongs to any topic at all.
         acceptance: predicted chance that a token of each draft is accepted on this query's answer, by draft; empty

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.classifier import Probabilities
-from router.decision import RoutingDecision
+from router.decision import Reason, RoutingDecision
 from router.prompts import FOREIGN
 from router.topic_router import TopicRouter
 
@@ -188,4 +189,4 @@ def _probabilities(decisions: Sequence[RoutingDecision], topics: tuple[str, ...]
 
 def _reasons(decisions: Sequence[RoutingDecision]) -> dict[str, int]:
     reasons = [decision.reason for decision in decisions]
-    return {reason: reasons.count(reason) for reason in ("topic", "out_of_scope", "uncertain")}
+    return {reason: reasons.count(reason) for reason in get_args(Reason)}

@@ -16,9 +16,11 @@ from safetensors.numpy import load, save
 from configs.errors import RouterError
 from router.classifier import TopicClassifier
 from router.gate import ScopeGate
+from router.kinds import KINDS, RouterKind
 
 FORMAT = 1
 HEADER, ARRAYS = "router.json", "router.safetensors"
+_KIND = "kind."  # before the names of the arrays of a kind that chooses by cost
 _RETRAIN = "train the router again, or point router.model at another folder"
 
 
@@ -38,11 +40,13 @@ class Header(BaseModel):
     scope_bias: float = Field(allow_inf_nan=False)
     max_distance: float = Field(gt=0, allow_inf_nan=False)
     figures: dict[str, float] = {}
+    kind: str = ""
+    drafts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StoredRouter:
-    """What a router folder holds: everything but the encoder."""
+    """What a router folder holds: everything but the encoder. ``kind`` chooses drafts by cost; None goes by topic."""
 
     embedding: str
     fingerprint: str
@@ -50,11 +54,12 @@ class StoredRouter:
     gate: ScopeGate
     min_confidence: float
     figures: dict[str, float]
+    kind: RouterKind | None = None
 
 
 def write_router(router: StoredRouter, folder: Path) -> None:
     """Write a router folder; each file is replaced as a whole."""
-    classifier, gate = router.classifier, router.gate
+    classifier, gate, kind = router.classifier, router.gate, router.kind
     header = Header(
         format=FORMAT,
         topics=classifier.topics,
@@ -67,6 +72,8 @@ def write_router(router: StoredRouter, folder: Path) -> None:
         scope_bias=gate.bias,
         max_distance=gate.max_distance,
         figures=router.figures,
+        kind=kind.name if kind is not None else "",
+        drafts=kind.menu.drafts if kind is not None else (),
     )
     arrays = {
         "weights": classifier.weights,
@@ -75,9 +82,12 @@ def write_router(router: StoredRouter, folder: Path) -> None:
         "means": gate.means,
         "whitening": gate.whitening,
     }
+    if kind is not None:
+        arrays |= {_KIND + name: array for name, array in kind.to_arrays().items()}
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / ARRAYS, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
-    _replace(folder / HEADER, (json.dumps(header.model_dump(), indent=1) + "\n").encode())
+    unsaid = None if kind is not None else {"kind", "drafts"}
+    _replace(folder / HEADER, (json.dumps(header.model_dump(exclude=unsaid), indent=1) + "\n").encode())
 
 
 def read_router(folder: Path) -> StoredRouter:
@@ -88,6 +98,7 @@ def read_router(folder: Path) -> StoredRouter:
     """
     header = _read_header(folder / HEADER)
     arrays = _read_arrays(folder / ARRAYS, len(header.topics), header.dim)
+    kind = _read_kind(folder / ARRAYS, header, arrays) if header.kind else None
     gate = ScopeGate(
         arrays["scope_weights"],
         header.scope_bias,
@@ -97,7 +108,9 @@ def read_router(folder: Path) -> StoredRouter:
         header.max_distance,
     )
     classifier = TopicClassifier(header.topics, arrays["weights"], arrays["bias"], header.temperature)
-    return StoredRouter(header.embedding, header.fingerprint, classifier, gate, header.min_confidence, header.figures)
+    return StoredRouter(
+        header.embedding, header.fingerprint, classifier, gate, header.min_confidence, header.figures, kind
+    )
 
 
 def _read_header(path: Path) -> Header:
@@ -136,6 +149,24 @@ def _read_arrays(path: Path, topics: int, dim: int) -> dict[str, Any]:
     for name, shape in shapes.items():
         _check_array(path, name, arrays.get(name), shape)
     return arrays
+
+
+def _read_kind(path: Path, header: Header, arrays: dict[str, Any]) -> RouterKind:
+    """The kind that chooses by cost, tried on an embedding that says nothing."""
+    if header.kind not in KINDS:
+        raise RouterError(f"{path.parent}: {header.kind!r} is no kind of router: {', '.join(KINDS)}", do=_RETRAIN)
+    own = {name.removeprefix(_KIND): array for name, array in arrays.items() if name.startswith(_KIND)}
+    for name, array in own.items():
+        _check_array(path, _KIND + name, array, (None,) * array.ndim)
+    query = np.zeros((1, header.dim), dtype=np.float32)
+    try:
+        kind = KINDS[header.kind].from_arrays(header.drafts, own)
+        costs, chosen = kind.predict(query), int(kind.choose(query)[0])
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise RouterError(f"{path}: the arrays of {header.kind} do not fit together: {error}", do=_RETRAIN) from error
+    if costs.shape != (1, len(header.drafts)) or not np.isfinite(costs).all() or not 0 <= chosen < len(header.drafts):
+        raise RouterError(f"{path}: {header.kind} cannot tell what {len(header.drafts)} drafts cost", do=_RETRAIN)
+    return kind
 
 
 def _check_array(path: Path, name: str, array: Any, shape: tuple[int | None, ...]) -> None:

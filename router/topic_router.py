@@ -1,7 +1,8 @@
 """The router: query text -> ``RoutingDecision``.
 
 A query is embedded, passed through the out-of-scope gate, and given the topic that the classifier finds most probable
-if that is probable enough. Everything else goes to the general draft, which costs speed and never a wrong answer.
+if that is probable enough; a router of a kind that knows costs then takes the draft of least cost. Everything else goes
+to the general draft, which costs speed and never a wrong answer.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from router.classifier import TopicClassifier
 from router.decision import GENERAL, Reason, RoutingDecision
 from router.encoder import Embeddings, Encoder
 from router.gate import ScopeGate
+from router.kinds import RouterKind
 from router.storage import StoredRouter, read_router, write_router
 
 
@@ -29,6 +31,7 @@ class TopicRouter:
         gate: embedding -> in scope or not.
         min_confidence: a less probable topic is ``uncertain``.
         figures: what was measured when it was made, by name; stored with it.
+        kind: chooses drafts by predicted cost; None for the draft of the topic.
     """
 
     encoder: Encoder
@@ -36,6 +39,7 @@ class TopicRouter:
     gate: ScopeGate
     min_confidence: float
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    kind: RouterKind | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -59,13 +63,13 @@ class TopicRouter:
                     f"served with {encoder.name} ({encoder.fingerprint})",
                 ),
             )
-        return cls(encoder, stored.classifier, stored.gate, stored.min_confidence, stored.figures)
+        return cls(encoder, stored.classifier, stored.gate, stored.min_confidence, stored.figures, stored.kind)
 
     def save(self, folder: Path) -> None:
         """Write ``router.json`` and ``router.safetensors`` into ``folder``, each file whole or not at all."""
         encoder = self.encoder
         stored = StoredRouter(
-            encoder.name, encoder.fingerprint, self.classifier, self.gate, self.min_confidence, self.figures
+            encoder.name, encoder.fingerprint, self.classifier, self.gate, self.min_confidence, self.figures, self.kind
         )
         write_router(stored, folder)
 
@@ -86,10 +90,11 @@ class TopicRouter:
         probabilities = self.classifier.probabilities(embeddings)
         orders = np.argsort(-probabilities, axis=1, kind="stable")
         scopes, passes = self.gate.in_scope(embeddings), self.gate.passes(embeddings)
-        return [
+        decisions = [
             self._decide([(self.topics[i], float(row[i])) for i in order], float(scope), bool(passed))
             for row, order, scope, passed in zip(probabilities, orders, scopes, passes, strict=True)
         ]
+        return decisions if self.kind is None else _by_cost(decisions, self.kind, embeddings)
 
     def _decide(self, alternatives: list[tuple[str, float]], in_scope: float, passed: bool) -> RoutingDecision:
         best, probability = alternatives[0]
@@ -101,3 +106,20 @@ class TopicRouter:
             reason = "uncertain"
         topic = best if reason == "topic" else None
         return RoutingDecision(topic, topic or GENERAL, confidence, reason, tuple(alternatives), in_scope)
+
+
+def _by_cost(decisions: list[RoutingDecision], kind: RouterKind, embeddings: Embeddings) -> list[RoutingDecision]:
+    """The same decisions with the drafts that ``kind`` chooses; what is out of scope stays with the general draft."""
+    drafts, chosen = kind.menu.drafts, kind.choose(embeddings)
+    acceptance = kind.menu.acceptance(kind.predict(embeddings))
+    return [
+        decision
+        if decision.reason == "out_of_scope"
+        else dataclasses.replace(
+            decision,
+            draft=drafts[choice],
+            reason="cost",
+            acceptance=tuple(zip(drafts, map(float, chances), strict=True)),
+        )
+        for decision, choice, chances in zip(decisions, chosen, acceptance, strict=True)
+    ]

@@ -20,7 +20,7 @@ def test_counts_add_up() -> None:
     report = evaluate_router(toy_router(), {topic: [words] * 3 for topic, words in WORDS.items()}, [FOREIGN] * 4)
     assert report.confusion.tolist() == [[3, 0, 0], [0, 3, 0], [0, 0, 3]]
     assert (report.num_in_topic, report.num_foreign, report.num_right, report.num_wrong) == (9, 4, 9, 0)
-    assert report.reasons["out_of_scope"] == {"topic": 0, "out_of_scope": 4, "uncertain": 0}
+    assert report.reasons["out_of_scope"] == {"topic": 0, "cost": 0, "out_of_scope": 4, "uncertain": 0}
     assert (report.topic_accuracy, report.auroc, report.foreign_share("out_of_scope")) == (1.0, 1.0, 1.0)
     assert report.in_topic_share("topic") == 1.0
     assert report.figures()["topic/accuracy"] == 1.0

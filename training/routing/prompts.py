@@ -40,12 +40,19 @@ class RoutingPrompts:
         num_given: records read.
         num_duplicates: of them dropped as copies.
         num_ambiguous: different prompts dropped because two topics claim them.
+        marked: what the data say of prompts that they mark: True is held out.
     """
 
     parts: dict[Part, dict[str, list[str]]]
     num_given: int
     num_duplicates: int
     num_ambiguous: int
+    marked: Mapping[str, bool]
+
+    def may_learn(self, text: str) -> bool:
+        """Whether ``text``, of these prompts or from elsewhere, is none that is held out."""
+        key = _key(text)
+        return _part(key, self.marked.get(key), any(self.marked.values())) != "held_out"
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -129,7 +136,8 @@ def split_prompts(
         for part, found in groups.items():
             parts[part][topic] = _drawn(found, part, topic, per_topic, seed)
     _check(parts, tuple(needed))
-    return RoutingPrompts(parts, given, given - len(claims) - sum(claims[key] - 1 for key in ambiguous), len(ambiguous))
+    num_copies = given - len(claims) - sum(claims[key] - 1 for key in ambiguous)
+    return RoutingPrompts(parts, given, num_copies, len(ambiguous), marks)
 
 
 def _part(key: str, mark: bool | None, has_split: bool) -> Part:

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.errors import CorpusError
 from router.costs import CostTable, Prices
 from router.encoder import Encoder
 from router.held_out import HeldOut, write_held_out
+from router.kinds import KINDS
 from router.topic_router import TopicRouter
 from router.training import RouterSettings, fit_router
 from training.routing.gate import Side, Verdict, judge
 from training.routing.measure import Answered, Measured, NoRouter, Routing, Sample, measure
 from training.routing.prompts import RoutingPrompts
+
+LEAST_COSTS = 50  # prompts with measured costs that a kind can learn from
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def retrain(
     serving: Serving | None,
     settings: RouterSettings | None = None,
     labels: Labels | None = None,
+    kind: str = "",
+    seed: int = 0,
     adjust: Callable[[TopicRouter], TopicRouter] = lambda router: router,
 ) -> Trained:
     """Fit on the training part, calibrate on the calibration part, and compare on the held-out part.
@@ -97,9 +103,13 @@ def retrain(
         encoder: one with a cache: every text is asked for more than once.
         serving: None where nothing serves; the candidate must then beat what is so on the average.
         labels: measured costs; where they know held-out prompts, they decide which router is better.
+        kind: one of `router.kinds`, fitted on the costs; "" goes by topic.
+        seed: of the kind.
         adjust: what the deployment changes about a router, such as its least confidence.
     """
     router = fit_router(prompts.training, encoder, settings or RouterSettings())
+    if kind:
+        router = _by_cost(router, prompts, labels, kind, seed)
     texts, groups = held_out_of(prompts)
     sample = Sample(encoder.encode(texts), groups, texts, labels.answered(texts) if labels is not None else None)
     candidate = measure(adjust(router), sample)
@@ -113,6 +123,22 @@ def retrain(
     )
     kept = dataclasses.replace(router, figures=candidate.figures())
     return Trained(prompts, kept, sample, candidate, now, champion.label, verdict)
+
+
+def _by_cost(router: TopicRouter, prompts: RoutingPrompts, labels: Labels | None, kind: str, seed: int) -> TopicRouter:
+    """The same router with a kind that knows costs, fitted on all prompts with costs that are not held out.
+
+    Raises:
+        CorpusError: too few of them.
+    """
+    table = None if labels is None else labels.table
+    rows = [] if table is None else [row for row, text in enumerate(table.texts) if prompts.may_learn(text)]
+    if table is None or labels is None or len(rows) < LEAST_COSTS:
+        what = f"{len(rows)} prompts to learn from have measured costs"
+        raise CorpusError(what, do="polydraft router label --split train --output DIR, then --labels DIR")
+    chosen = table.rows(rows)
+    fitted = KINDS[kind].fit(router.encoder.encode(chosen.texts), chosen, labels.prices, seed)
+    return dataclasses.replace(router, kind=fitted)
 
 
 def held_out_of(prompts: RoutingPrompts) -> tuple[tuple[str, ...], tuple[str, ...]]:

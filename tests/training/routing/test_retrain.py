@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from configs.errors import CorpusError
 from router.costs import CostTable, Prices
 from router.embedding_cache import CachedEncoder
 from router.held_out import read_held_out
+from router.kinds import KINDS
 from router.prompts import FOREIGN
 from router.topic_router import TopicRouter
 from tests.router.stub_encoder import StubEncoder
@@ -106,18 +109,24 @@ def test_topics_under_each_others_names_are_noticed(serving: Serving) -> None:
     assert trained(given, dataclasses.replace(without_figures, held_out=None)).verdict.outcome is Outcome.BETTER
 
 
+def labels_of(given: list[Labelled], best: dict[str, str]) -> Labels:
+    """Twenty tokens each, eight runs with the draft that is best for the prompt's group, twenty with any other."""
+    drafts = ("general", "sql", "math", "shell")
+    runs = np.full((len(given), len(drafts), 2), 20.0)
+    for row, each in enumerate(given):
+        runs[row, drafts.index(best[each.group]), 1] = 8.0
+    texts, groups = tuple(each.text for each in given), tuple(each.group for each in given)
+    table = CostTable(texts, groups, drafts, drafts, np.full(len(given), 20, dtype=np.int64), runs)
+    return Labels(table, Prices((0.0,) * len(drafts), (1.0, 1.0)))
+
+
+OWN = {"sql": "sql", "math": "math", "shell": "shell", FOREIGN: "general"}
+
+
 def test_measured_costs_decide_where_there_are_any(serving: Serving) -> None:
     """By name the swapped router is the better one; on the target's answers the drafts of the names cost more."""
     given = swapped(records(300, seed=1), "sql", "math")
-    truth = {each.text: each.group for each in records(300, seed=1)}
-    drafts = ("general", "sql", "math", "shell")
-    runs = np.full((len(given), 4, 2), 20.0)
-    for row, each in enumerate(given):
-        column = drafts.index("general" if truth[each.text] == FOREIGN else truth[each.text])
-        runs[row, column, 1] = 8.0
-    texts, groups = tuple(each.text for each in given), tuple(each.group for each in given)
-    table = CostTable(texts, groups, drafts, drafts, np.full(len(given), 20, dtype=np.int64), runs)
-    labels = Labels(table, Prices((0.0,) * 4, (1.0, 1.0)))
+    labels = labels_of(records(300, seed=1), OWN)
     found = trained(given, dataclasses.replace(serving, accuracy=None, held_out=None), labels)
     assert (found.verdict.measure, found.verdict.outcome) == ("runs", Outcome.WORSE)
     assert found.verdict.serving < found.verdict.candidate
@@ -125,6 +134,38 @@ def test_measured_costs_decide_where_there_are_any(serving: Serving) -> None:
         split_prompts(records(300, seed=1)), ENCODER, Serving.of("router@v2", found.router, None), labels=labels
     )
     assert cured.verdict.outcome is Outcome.BETTER
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_kind_that_learned_costs_beats_names_that_mislead(serving: Serving, kind: str, tmp_path: Path) -> None:
+    """Prompts of math are cheapest with the draft of shell: whoever goes by the topic's name pays."""
+    given = records(300, seed=1)
+    labels = labels_of(given, {**OWN, "math": "shell"})
+    before = dataclasses.replace(serving, accuracy=None)
+    found = retrain(split_prompts(given), ENCODER, before, labels=labels, kind=kind)
+    drafts = {"sql": Counter[str](), "math": Counter[str]()}
+    for decision, group in zip(found.candidate.decisions, found.sample.groups, strict=True):
+        if group in drafts and decision.reason == "cost":
+            drafts[group][decision.draft] += 1
+    by_name = kind == "logistic"
+    assert drafts["sql"].most_common(1)[0][0] == "sql"
+    assert drafts["math"].most_common(1)[0][0] == ("math" if by_name else "shell")
+    assert found.verdict.outcome is (Outcome.NOT_BETTER if by_name else Outcome.BETTER)
+    found.save(tmp_path)
+    loaded = TopicRouter.load(tmp_path, ENCODER)
+    assert loaded.decide_embedded(found.sample.embeddings) == list(found.candidate.decisions)
+
+
+def test_a_kind_never_learns_from_held_out_prompts() -> None:
+    """Costs are known of all prompts; those that are held out stay out, wherever they are named."""
+    given = [dataclasses.replace(each, is_held_out=number % 5 == 0) for number, each in enumerate(records(300, seed=1))]
+    prompts = split_prompts(given)
+    assert [each.text for each in given if not prompts.may_learn(each.text)] == [
+        each.text for each in given if each.is_held_out
+    ]
+    held_out = [each for each in given if each.is_held_out]
+    with pytest.raises(CorpusError, match="0 prompts to learn from have measured costs"):
+        retrain(prompts, ENCODER, None, labels=labels_of(held_out, OWN), kind="regression")
 
 
 def test_the_same_prompts_give_the_same_bytes(clean: Trained, tmp_path: Path) -> None:
