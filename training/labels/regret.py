@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from drafts.pool import AND
+
 NO_TOPIC = "none"
 
 
@@ -37,7 +39,7 @@ class Regret:
             runs: that each draft would take, by name.
         """
         name = (draft or "").split("@")[0]
-        if name not in runs:
+        if name not in runs or AND in (draft or ""):  # merged drafts have no runs of their own
             self.others += 1
             return
         sums = self.topics.setdefault(topic or NO_TOPIC, Sums())
