@@ -14,11 +14,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from configs.errors import ConfigError
 from decoding.controller import LengthController
 from decoding.costs import StepCosts, measure_costs
+from decoding.device.loop import make_loop
 from decoding.load import load_model
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
-from decoding.step_loop import StepLoop, StepTimes
+from decoding.step_loop import StepTimes
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
 from router.encoder import load_encoder
@@ -89,7 +90,7 @@ class Workbench:
     def decode(self, requests: Sequence[Request]) -> float:
         """Decode requests together to their end; seconds."""
         companion = LOOKUP if self.plan.prompt_lookup else None
-        loop = StepLoop(self.target, self.pool, self.lengths, companion=companion)
+        loop = make_loop(self.target, self.pool, self.lengths, companion=companion)
         loop.times = self.times
         began = perf_counter()
         loop.run(requests)
@@ -100,7 +101,7 @@ def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
     """Resolve and load a deployment (without a file, the starter), as its server would."""
     torch.set_num_threads(1)
     plan = make_plan(deployment_of(config))
-    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length)
+    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
     router = None
     if with_router and plan.router is not None:
         router = TopicRouter.load(plan.router, load_encoder(plan.embedding, plan.router_max_tokens))

@@ -19,10 +19,17 @@ class KVCache:
         lengths: committed tokens a slot.
     """
 
-    def __init__(self, config: ModelConfig, num_slots: int, max_length: int, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        config: ModelConfig,
+        num_slots: int,
+        max_length: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ):
         shape = (config.num_layers, num_slots, config.num_kv_heads, max_length, config.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype)
-        self.values = torch.zeros(shape, dtype=dtype)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths = [0] * num_slots
         self.max_length = max_length
         self._free = list(range(num_slots - 1, -1, -1))
@@ -66,7 +73,7 @@ class KVCache:
         """
         start, count = self.lengths[slot], len(rows)
         if rows != range(count) and [*rows] != [*range(count)]:
-            source = torch.tensor([start + row for row in rows])
+            source = torch.tensor([start + row for row in rows], device=self.keys.device)
             for tensor in (self.keys, self.values):
                 tensor[:, slot, :, start : start + count] = tensor[:, slot].index_select(2, source)
         self.lengths[slot] = start + count

@@ -48,6 +48,8 @@ def _key(target: LanguageModel, draft: LanguageModel) -> str:
         for model in (target, draft)
     ]
     parts = [processor(), torch.get_num_threads(), torch.__version__, kernel, models, target.cache.max_length]
+    if target.cache.keys.is_cuda:
+        parts += [torch.cuda.get_device_name(target.cache.keys.device), str(target.cache.keys.dtype)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 

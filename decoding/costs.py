@@ -7,6 +7,8 @@ from itertools import accumulate
 from statistics import median
 from time import perf_counter
 
+import torch
+
 from decoding.model import LanguageModel
 from decoding.span import Span
 
@@ -100,9 +102,17 @@ def measure_costs(
 
 
 def _timed(model: LanguageModel, spans: Sequence[Span]) -> float:
+    _settle(model)
     began = perf_counter()
     model.forward(spans)
+    _settle(model)
     return perf_counter() - began
+
+
+def _settle(model: LanguageModel) -> None:
+    """Wait for whatever a device still has to do."""
+    if model.cache.keys.is_cuda:
+        torch.cuda.synchronize(model.cache.keys.device)
 
 
 def _timed_draft(draft: LanguageModel, slots: Sequence[int]) -> float:

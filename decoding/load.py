@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 from configs.errors import KernelError
+from decoding.device.model import DeviceModel
+from decoding.device.placement import CPU, Placement
 from decoding.model import LanguageModel
 from decoding.native_model import NativeModel
 from decoding.torch_model import TorchModel
@@ -13,11 +15,14 @@ BACKENDS = ("auto", "native", "torch")
 logger = logging.getLogger(__name__)
 
 
-def load_model(folder: Path, num_slots: int, max_length: int, backend: str = "auto") -> LanguageModel:
+def load_model(
+    folder: Path, num_slots: int, max_length: int, backend: str = "auto", placement: Placement = CPU
+) -> LanguageModel:
     """A model with an empty cache of ``num_slots`` sequences of at most ``max_length`` tokens.
 
     Args:
         backend: ``native`` (compiled), ``torch``, or ``auto``: native where a compiler is, else torch.
+            Of the CPU; elsewhere there is one model only.
 
     Raises:
         CheckpointError: the folder cannot be used.
@@ -25,6 +30,8 @@ def load_model(folder: Path, num_slots: int, max_length: int, backend: str = "au
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    if not placement.is_cpu:
+        return DeviceModel.from_folder(folder, num_slots, max_length, placement)
     if backend == "torch":
         return TorchModel.from_folder(folder, num_slots, max_length)
     try:

@@ -40,7 +40,7 @@ class StepTimes:
 
 
 @dataclass(slots=True)
-class _Turn:
+class Turn:
     """What one request does in the current step: pending tokens, then its proposal."""
 
     request: Request
@@ -167,26 +167,26 @@ class StepLoop:
             request = self._waiting.popleft()
             self._running[request.request_id] = (request, self.target.cache.allocate())
 
-    def _take_turns(self) -> list[_Turn]:
-        turns: list[_Turn] = []
+    def _take_turns(self) -> list[Turn]:
+        turns: list[Turn] = []
         budget = self.max_rows
         for request, slot in self._running.values():
             cached = self.target.cache.lengths[slot]
             missing = len(request.token_ids) - cached
             rows = 1 if missing == 1 else min(missing, budget)  # decoding never waits for another's prompt
             if rows:
-                turns.append(_Turn(request, slot, request.token_ids[cached : cached + rows], rows == missing))
+                turns.append(Turn(request, slot, request.token_ids[cached : cached + rows], rows == missing))
             if missing > 1:
                 budget -= rows
         return turns
 
-    def _propose(self, turns: list[_Turn]) -> None:
+    def _propose(self, turns: list[Turn]) -> None:
         if all(turn.request.drafter is None for turn in turns):
             return
         ready = [turn for turn in turns if len(turn.pending) == 1 and turn.is_complete]
         rows, emitting = sum(len(turn.pending) for turn in turns), sum(turn.is_complete for turn in turns)
         cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
-        groups: dict[str, list[tuple[_Turn, int]]] = {}
+        groups: dict[str, list[tuple[Turn, int]]] = {}
         plans = self._planner.plan([turn.request for turn in ready], rows, emitting, cached) if ready else []
         for turn, (name, planned) in zip(ready, plans, strict=True):
             length = self._fitting(turn, name, planned) if name is not None else 0
@@ -199,14 +199,14 @@ class StepLoop:
             for (turn, _), proposal in zip(group, proposals, strict=True):
                 turn.proposal = proposal
 
-    def _fitting(self, turn: _Turn, drafter: str, num_draft_tokens: int) -> int:
+    def _fitting(self, turn: Turn, drafter: str, num_draft_tokens: int) -> int:
         """The longest paths up to ``num_draft_tokens`` whose tree the slot has room for, whatever will be drawn."""
         room = self.target.cache.max_length - self.target.cache.lengths[turn.slot] - len(turn.pending)
         while num_draft_tokens and self.drafters[drafter].num_nodes(num_draft_tokens) > room:
             num_draft_tokens -= 1
         return num_draft_tokens
 
-    def _verify(self, turns: list[_Turn], logits: Tensor) -> list[StepOutput]:
+    def _verify(self, turns: list[Turn], logits: Tensor) -> list[StepOutput]:
         emitting = [turn for turn in turns if turn.is_complete]
         for turn in turns:
             if not turn.is_complete:
@@ -227,7 +227,7 @@ class StepLoop:
                 self._recorder.record(logits, emissions)
         return outputs
 
-    def _most_probable(self, turns: list[_Turn], logits: Tensor) -> list[list[int]]:
+    def _most_probable(self, turns: list[Turn], logits: Tensor) -> list[list[int]]:
         """What `laws` would give where nobody asks for anything special, for less."""
         best, found, row = self.target.argmax(logits), [], 0
         for turn in turns:
@@ -236,7 +236,7 @@ class StepLoop:
             row = end
         return found
 
-    def _commit(self, turn: _Turn, result: VerificationResult) -> StepOutput:
+    def _commit(self, turn: Turn, result: VerificationResult) -> StepOutput:
         request, proposal, path, rows = turn.request, turn.proposal, result.path, len(turn.pending)
         if not proposal.token_ids:  # most turns of a busy step: nothing to repair, nothing to learn
             self.target.cache.commit(turn.slot, range(rows))
@@ -253,7 +253,7 @@ class StepLoop:
         origins = [*[drafter.origin] * len(path), Origin.CORRECTED if was_rejected else Origin.BONUS]
         return self._emit(turn, tokens, origins, len(path))
 
-    def _emit(self, turn: _Turn, tokens: list[int], origins: list[Origin], num_accepted: int) -> StepOutput:
+    def _emit(self, turn: Turn, tokens: list[int], origins: list[Origin], num_accepted: int) -> StepOutput:
         request = turn.request
         kept, finish_reason = _cut(tokens, request)
         request.token_ids += kept
@@ -274,7 +274,7 @@ class StepLoop:
 
 
 def _emissions(
-    turns: list[_Turn], found: Sequence[Law], results: list[VerificationResult], outputs: list[StepOutput]
+    turns: list[Turn], found: Sequence[Law], results: list[VerificationResult], outputs: list[StepOutput]
 ) -> list[Emission]:
     """Of the requests that are observed."""
     emissions: list[Emission] = []

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from decoding.device.model import DeviceModel
 from decoding.drafter import Drafter
 from decoding.model import LanguageModel
+from drafts.device_drafter import DeviceDrafter
 from drafts.expansion import Expansion
 from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
@@ -142,9 +144,9 @@ class DraftPool(Mapping[str, Drafter]):
 
     def _drafter(self, spec: DraftSpec) -> ModelDrafter:
         model = self._load(spec.folder)
-        if self._expansion is None:
-            return ModelDrafter(model, spec.alpha)
-        return TreeDrafter(model, self._expansion, spec.alpha)
+        if self._expansion is not None:
+            return TreeDrafter(model, self._expansion, spec.alpha)
+        return DeviceDrafter(model, spec.alpha) if isinstance(model, DeviceModel) else ModelDrafter(model, spec.alpha)
 
     def _is_used(self, name: str) -> bool:
         """By a request of its own, or by one that has it merged with another."""

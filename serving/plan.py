@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError, IncompatibleDraft
 from decoding.checkpoint import fingerprint, read_config
+from decoding.device.placement import CPU, Placement, place
 from drafts.compatibility import check_draft
 from drafts.expansion import Expansion
 from drafts.pool import AND, GENERAL, LOOKUP, DraftSpec
@@ -37,6 +38,7 @@ class Plan:
     router_max_tokens: int
     min_confidence: float | None
     traces: TracePlan | None = None  # None traces nothing
+    placement: Placement = CPU
 
     @property
     def draft_names(self) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         router_max_tokens=router.max_tokens if router else 0,
         min_confidence=router.min_confidence if router else None,
         traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder)),
+        placement=place(target.device, target.dtype, target.exact),
     )
 
 

@@ -16,7 +16,15 @@ class TargetSection(Section):
 
     model: str = Field(default="starter://target", description="a folder, a Hugging Face name, or starter://target")
     revision: str | None = Field(default=None, description="a Hugging Face commit, branch or tag")
-    device: Literal["auto", "cpu"] = Field(default="auto", description="auto | cpu")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto | cpu | cuda | cuda:N; auto is cuda where torch can use it",
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto", description="of weights and cache on a GPU; auto is bfloat16 there, the CPU has float32 only"
+    )
+    exact: bool = Field(default=False, description="on a GPU: every target run has 64 rows, used or not")
     max_length: int = Field(default=1024, ge=16, description="prompt and answer together, in tokens")
     slots: int = Field(default=16, ge=1, description="requests decoded at once")
 

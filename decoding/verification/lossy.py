@@ -67,7 +67,8 @@ def verify_lenient(
         target_probs: [1 + nodes, vocab_size].
     """
     if proposal.scheme is Scheme.FIXED and len(proposal):
-        certain = functional.one_hot(torch.tensor(proposal.token_ids), target_probs.size(1)).to(target_probs.dtype)
+        token_ids = torch.tensor(proposal.token_ids, device=target_probs.device)
+        certain = functional.one_hot(token_ids, target_probs.size(1)).to(target_probs.dtype)
         draws = [(node, node) for node in range(len(proposal))]
         proposal = Proposal(proposal.token_ids, proposal.parents, certain, Scheme.INDEPENDENT, draws)
     return verify_recursive(proposal, target_probs, randomness, settings.lenience)
