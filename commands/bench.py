@@ -1,10 +1,12 @@
 """`polydraft bench`: measurements side by side."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from commands.options import AsJson, ConfigFile, Output, Prompts, Repeats, ReportFolder, deliver, numbers
+from configs.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Measure, counts first; every figure can be repeated.")
 
@@ -125,3 +127,38 @@ def bench_learning(
     from benchmarks.learning import run_learning
 
     deliver(run_learning(prompts, clients, requests, tokens, repeats, swap_seconds), report, as_json, output)
+
+
+@app.command("router")
+def bench_router(
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSON lines with prompt, topic and split, or a folder of such files.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of answers and replays, as of router label; kept.")
+    ] = None,
+    per_topic: Annotated[int, typer.Option(help="Train prompts of a topic to learn from.")] = 300,
+    held_out: Annotated[int, typer.Option(help="Validation prompts of a topic to measure on.")] = 130,
+    tokens: Annotated[int, typer.Option(help="Longest answer.")] = 128,
+    c: Annotated[float | None, typer.Option("--c", help="Cost of a draft step in target runs; else measured.")] = None,
+    w: Annotated[
+        str | None, typer.Option("--w", help="Cost of target runs over 1, 2, 3, ... rows; else measured.")
+    ] = None,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """What kinds of routers leave to gain: regret in target runs, on held-out and on misleading prompts."""
+    from benchmarks.router import RouterTrial, run_router
+    from commands.replay import rising
+
+    if (c is None) != (w is None):
+        raise ConfigError("--c and --w go together", do="pass both, or measure both")
+    if min(per_topic, held_out) < 4:
+        raise ConfigError(
+            f"{min(per_topic, held_out)} prompts a topic say nothing", do="--per-topic 300 --held-out 130"
+        )
+    costs = tuple(rising(w)) if w is not None else None
+    trial = RouterTrial(prompts, labels, per_topic, held_out, tokens, c, costs)
+    deliver(run_router(config, trial), report, as_json, output)

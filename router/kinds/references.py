@@ -11,11 +11,6 @@ def oracle(menu: Menu, table: CostTable) -> Choices:
     return np.asarray(menu.costs(table).argmin(axis=1))
 
 
-def at_random(menu: Menu, table: CostTable, seed: int) -> Choices:
-    """Any draft."""
-    return np.random.default_rng(seed).integers(len(menu.drafts), size=len(table))
-
-
 def topic_label(menu: Menu, table: CostTable) -> Choices:
     """The draft named after the group under which a prompt was collected: a perfect classifier of topic names."""
     return menu.of_groups(table.groups)

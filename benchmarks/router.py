@@ -1,0 +1,207 @@
+"""`polydraft bench router`: every kind of router on one table of replayed costs, and the regret of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.regret import Outcome, difference, figures
+from benchmarks.results import Report, Row, command_line
+from benchmarks.router_labels import Part, groups_of, measure, misleading, parts_of, prices_of, questions
+from benchmarks.router_table import COLUMNS, draw_router
+from configs.errors import ConfigError
+from decoding.native.build import cache_folder
+from router.costs import CostTable
+from router.embedding_cache import CachedEncoder
+from router.encoder import load_encoder
+from router.hedge import HedgeRule, log_prior
+from router.kinds import KINDS, ExpectedKind, RouterKind
+from router.kinds.menu import Choices, Menu
+from router.kinds.references import always_general, oracle, topic_label
+from router.topic_router import TopicRouter
+from serving.config import deployment_of
+from serving.plan import make_plan
+from training.labels.hedge import hedge_runs
+
+DEPLOYED, HEDGE, LABEL = "deployed", "hedge", "topic label"
+MISLED = "misleading"
+_SEED = 0
+_LEAST_SHARE = 0.98  # of the oracle's mean acceptance length
+
+
+@dataclass(frozen=True)
+class RouterTrial:
+    """What is measured.
+
+    Attributes:
+        source: file or folder of JSON lines with prompt, topic and split; None halves our own prompts.
+        labels: folder of answers and replays, kept; None is one in the user's cache.
+        per_topic: prompts of a topic to learn from.
+        held_out: validation prompts of a topic.
+        tokens: longest answer.
+        c, w: cost of a draft step, and of target runs over 1, 2, 3 .. rows; measured where they are None.
+    """
+
+    source: Path | None = None
+    labels: Path | None = None
+    per_topic: int = 300
+    held_out: int = 130
+    tokens: int = 128
+    c: float | None = None
+    w: tuple[float, ...] | None = None
+
+
+def run_router(config: Path | None, trial: RouterTrial) -> Report:
+    """Fit every kind on what drafts cost on some prompts, and count its regret on others.
+
+    Raises:
+        ConfigError: no router, no drafts, or no prompts.
+    """
+    torch.set_num_threads(1)
+    plan = make_plan(deployment_of(config))
+    if plan.router is None or not plan.drafts:
+        raise ConfigError("this deployment has no router, or no drafts to choose from", do="give it both")
+    encoder = load_encoder(plan.embedding, plan.router_max_tokens)
+    cached = CachedEncoder(encoder, cache_folder().parent / "embeddings")
+    lists = [*questions(trial.source, trial.per_topic, trial.held_out), misleading(plan)]
+    labels = trial.labels or cache_folder().parent / "labels"
+    whole = measure(plan, labels, trial.tokens, [each for some in lists for each in some], cached)
+    prices = prices_of(plan, whole.table.longest, trial.c, trial.w)
+    train, held, misled = parts_of(whole, lists)
+    fitted = {name: kind.fit(train.embeddings, train.table, prices, _SEED) for name, kind in KINDS.items()}
+    router = TopicRouter.load(plan.router, encoder)
+    if plan.min_confidence is not None:
+        router = router.with_min_confidence(plan.min_confidence)
+    outcomes = [outcomes_of(part, fitted, router) for part in (held, misled)]
+    groups = groups_of(held, tuple(plan.drafts))
+    selected = {name: (_some(outcomes[0], index), held.table.rows(index)) for name, index in groups.items()}
+    selected[MISLED] = outcomes[1], misled.table
+    menu = next(iter(fitted.values())).menu
+    notes, facts = verdict(*selected["all"])
+    given = "measured here" if trial.c is None else "as given"
+    notes += [
+        f"{len(train.table)} prompts to learn from, {int(groups['all'].sum())} held out of topics with a draft, "
+        f"{len(misled.table)} misleading ones of our own; greedy answers of up to {trial.tokens} tokens",
+        f"c {prices.draft[0]:.3f}, w({len(prices.width)}) {prices.width[-1]:.2f} {given}; ± is half a 95 % bootstrap "
+        f"interval over prompts; drafts may have learned from the train prompts, which flatters each on its own topic",
+    ]
+    return Report(
+        name="router",
+        command=_command(config, trial),
+        rows=[_row(name, selected) for name in outcomes[0]],
+        columns=COLUMNS,
+        draw=draw_router,
+        notes=notes,
+        facts={
+            **facts,
+            "c": list(prices.draft),
+            "w": list(prices.width),
+            "lengths": dict(zip(menu.drafts, menu.lengths, strict=True)),
+            "versions": list(train.table.versions),
+            "train_prompts": len(train.table),
+        },
+    )
+
+
+def outcomes_of(part: Part, fitted: Mapping[str, RouterKind], router: TopicRouter) -> dict[str, Outcome]:
+    """What the prompts come to under every router, best known to least."""
+    menu = next(iter(fitted.values())).menu
+    chosen: dict[str, Choices] = {
+        "oracle": oracle(menu, part.table),
+        LABEL: topic_label(menu, part.table),
+        DEPLOYED: _deployed(router, menu, part),
+        **{name: kind.choose(part.embeddings) for name, kind in fitted.items()},
+    }
+    found = {name: Outcome.of(menu, part.table, choices) for name, choices in chosen.items()}
+    found[HEDGE] = _hedged(menu, part, fitted[ExpectedKind.name])
+    found["general"] = Outcome.of(menu, part.table, always_general(menu, part.table))
+    found["random"] = Outcome.thrown(menu, part.table)
+    return found
+
+
+def _deployed(router: TopicRouter, menu: Menu, part: Part) -> Choices:
+    """The router that serves, its gate and threshold included."""
+    return menu.of_groups(tuple(decision.draft for decision in router.decide_embedded(part.embeddings)))
+
+
+def _hedged(menu: Menu, part: Part, kind: RouterKind) -> Outcome:
+    """Hedge inside the request from a kind's prediction; a look is charged a draft step a draft, its rows nothing."""
+    rule = HedgeRule()
+    found = []
+    for row, predicted in enumerate(kind.predict(part.embeddings)):
+        prior = log_prior(predicted, rule)
+        length = menu.lengths[int(prior.argmax())]
+        accepted = [each[row] for each in part.acceptances]
+        found.append((hedge_runs(accepted, prior, length, rule, part.prompt_tokens[row]), length))
+    costs = np.array([each.cost(menu.prices, length, row=0.0) for each, length in found])
+    return Outcome(costs, np.array([each.runs.sum() for each, _ in found]), np.full(len(found), np.nan))
+
+
+def verdict(outcomes: Mapping[str, Outcome], table: CostTable) -> tuple[list[str], dict[str, Any]]:
+    """Is the oracle near, is the router that serves the best one, and does it beat names of topics? Words and figures.
+
+    A kind takes the default's place only if its interval says that it is cheaper.
+    """
+    tokens = table.tokens.astype(np.float64)
+    found = {name: figures(name, outcomes, tokens) for name in outcomes}
+    servable = [DEPLOYED, *KINDS, HEDGE]
+    lowest = min(servable, key=lambda name: found[name]["regret"])
+    over_lowest = difference(outcomes[DEPLOYED], outcomes[lowest], tokens)
+    over_label = difference(outcomes[DEPLOYED], outcomes[LABEL], tokens)
+    share = found[DEPLOYED]["share_of_oracle"]
+    notes = [
+        f"deployed: {share:.1%} of the oracle's acceptance length ({found[DEPLOYED]['share_of_oracle_low']:.1%} to "
+        f"{found[DEPLOYED]['share_of_oracle_high']:.1%}), "
+        f"{'at least' if share >= _LEAST_SHARE else 'LESS THAN'} {_LEAST_SHARE:.0%}",
+        _compared("lowest regret: " + lowest, over_lowest, "deployed costs", lowest != DEPLOYED),
+        _compared("against topic labels", over_label, "deployed costs", True),
+    ]
+    facts = {
+        "lowest_regret": lowest,
+        "deployed_over_lowest": over_lowest,
+        "deployed_over_topic_label": over_label,
+        "oracle_share_reached": share >= _LEAST_SHARE,
+        "beats_topic_label": over_label[2] < 0,
+    }
+    return notes, facts
+
+
+def _compared(head: str, found: tuple[float, float, float], who: str, differs: bool) -> str:
+    if not differs:
+        return f"{head}, the router that serves"
+    mean, low, high = found
+    sure = "a difference" if low > 0 or high < 0 else "NO difference shown"
+    return f"{head}: {who} {mean:+.1f} target runs a thousand tokens ({low:+.1f} to {high:+.1f}): {sure}"
+
+
+def _some(outcomes: Mapping[str, Outcome], index: Any) -> dict[str, Outcome]:
+    return {name: outcome.rows(index) for name, outcome in outcomes.items()}
+
+
+def _row(name: str, selected: Mapping[str, tuple[Mapping[str, Outcome], CostTable]]) -> Row:
+    by_group = {
+        group: {
+            "prompts": len(table),
+            "tokens": int(table.tokens.sum()),
+            **figures(name, outcomes, table.tokens.astype(np.float64)),
+        }
+        for group, (outcomes, table) in selected.items()
+    }
+    return {"router": name, **by_group["all"], "by_group": by_group}
+
+
+def _command(config: Path | None, trial: RouterTrial) -> str:
+    return command_line(
+        "router",
+        prompts=trial.source,
+        labels=trial.labels,
+        per_topic=trial.per_topic,
+        held_out=trial.held_out,
+        tokens=trial.tokens,
+        c=trial.c,
+        w=trial.w,
+        config=config,
+    )
