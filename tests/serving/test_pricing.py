@@ -204,7 +204,7 @@ class TestAskingAgain:
 class Router:
     """Has decided already."""
 
-    ready, error = True, ""
+    ready, error, label = True, "", "router@v1"
 
     def __init__(self) -> None:
         self.decisions = [("a", decision())]
@@ -214,6 +214,8 @@ class Router:
     def poll(self) -> list[tuple[str, RoutingDecision]]:
         found, self.decisions = self.decisions, []
         return found
+
+    def reload(self, folder: Path, label: str) -> None: ...
 
     def close(self) -> None: ...
 
