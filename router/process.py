@@ -39,6 +39,7 @@ class _Load:
     folder: Path
     make_encoder: MakeEncoder
     min_confidence: float | None
+    label: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ _Message = _Load | _Query
 @dataclass(frozen=True)
 class _Loaded:
     error: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class RouterProcess:
         folder: a router folder.
         make_encoder: makes the encoder, in the child; picklable, such as ``functools.partial(load_encoder, name)``.
         min_confidence: overrides the router's own threshold.
+        label: what the router is called, such as ``router@v3``.
     """
 
     _process: SpawnProcess
@@ -76,10 +79,13 @@ class RouterProcess:
     _decided: list[tuple[RequestId, RoutingDecision]]
     _ready: bool
     _error: str
+    _label: str
 
-    def __init__(self, folder: Path, make_encoder: MakeEncoder, min_confidence: float | None = None):
+    def __init__(
+        self, folder: Path, make_encoder: MakeEncoder, min_confidence: float | None = None, label: str = "router"
+    ):
         self._make_encoder, self._min_confidence = make_encoder, min_confidence
-        self._start(folder)
+        self._start(folder, label)
 
     @property
     def ready(self) -> bool:
@@ -92,6 +98,12 @@ class RouterProcess:
         """Why the last load failed or the process ended; empty when all is well."""
         self._receive()
         return self._error
+
+    @property
+    def label(self) -> str:
+        """What the router that answers is called; empty before there is one."""
+        self._receive()
+        return self._label
 
     @property
     def pid(self) -> int | None:
@@ -108,7 +120,7 @@ class RouterProcess:
         decided, self._decided = self._decided, []
         return decided
 
-    def reload(self, folder: Path) -> None:
+    def reload(self, folder: Path, label: str = "router") -> None:
         """Serve another router folder from the next batch on; returns at once.
 
         If the folder cannot be used, ``error`` says why and the router that was loaded before goes on. A process that
@@ -116,10 +128,10 @@ class RouterProcess:
         """
         if self._process.is_alive():
             self._error = ""
-            self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence))
+            self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence, label))
         else:
             self.close()
-            self._start(folder)
+            self._start(folder, label)
 
     def close(self) -> None:
         """End the child; decisions not polled yet are lost. A second call does nothing."""
@@ -132,8 +144,8 @@ class RouterProcess:
         self._sender.join()
         self._replies.close()
 
-    def _start(self, folder: Path) -> None:
-        self._ready, self._error = False, ""
+    def _start(self, folder: Path, label: str) -> None:
+        self._ready, self._error, self._label = False, "", ""
         self._decided = []
         context = multiprocessing.get_context("spawn")
         queries, requests = context.Pipe(duplex=False)
@@ -146,7 +158,7 @@ class RouterProcess:
         # A pipe that is full blocks its writer; only this thread may wait for the child.
         self._sender = threading.Thread(target=_send, args=(self._outbox, requests), name="router-sender", daemon=True)
         self._sender.start()
-        self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence))
+        self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence, label))
 
     def _receive(self) -> None:
         if self._replies.closed:
@@ -164,7 +176,7 @@ class RouterProcess:
         elif reply.error:
             self._error = reply.error
         else:
-            self._ready, self._error = True, ""
+            self._ready, self._error, self._label = True, "", reply.label
 
 
 def _send(outbox: "queue.SimpleQueue[_Message | None]", requests: "Connection[Any, Any]") -> None:
@@ -205,7 +217,7 @@ def _answer(
     for message in messages:
         if isinstance(message, _Load):
             router, error = _load(message, router)
-            answers.send(_Loaded(error))
+            answers.send(_Loaded(error, message.label))
     asked = [message for message in messages if isinstance(message, _Query)]
     if router is not None and asked:
         decisions = router.decide_many([query.text for query in asked])
@@ -219,7 +231,7 @@ def _load(message: _Load, current: "TopicRouter | None") -> "tuple[TopicRouter |
     try:
         encoder = current.encoder if current is not None else message.make_encoder()
         router = TopicRouter.load(message.folder, encoder)
-    except RouterError as error:
+    except (RouterError, OSError) as error:
         return current, str(error)
     if message.min_confidence is not None:
         router = router.with_min_confidence(message.min_confidence)

@@ -4,6 +4,7 @@ import logging
 import os
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Protocol
 
 from decoding.controller import LengthController
@@ -40,8 +41,11 @@ class Router(Protocol):
     def ready(self) -> bool: ...
     @property
     def error(self) -> str: ...
+    @property
+    def label(self) -> str: ...
     def submit(self, request_id: str, text: str) -> None: ...
     def poll(self) -> list[tuple[int | str, RoutingDecision]]: ...
+    def reload(self, folder: Path, label: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -73,7 +77,7 @@ class Engine:
 
     def follow(self, versions: Connection) -> None:
         """Take up draft versions that arrive there, between steps."""
-        self._swapper = DraftSwapper(self._pool, versions)
+        self._swapper = DraftSwapper(self._pool, versions, self._router)
 
     def admit(self, job: Job) -> None:
         """Start a job; its draft may still change when the router has decided."""
@@ -158,7 +162,7 @@ class Engine:
                 self._settle(request, decision)
         for request, decision in self._prices.to_ask_again():
             self._settle(request, decision)
-        if self._tracing is not None and self._router is not None and self._router.error:
+        if self._tracing is not None and self._router is not None and self._router.error and not self._router.ready:
             self._tracing.recorder.settle_all()
 
     def _settle(self, request: Request, decision: RoutingDecision) -> None:
@@ -207,7 +211,9 @@ class Engine:
         load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free, seconds)
         traces = self._tracing.state if self._tracing is not None else None
         added = self._swapper.added if self._swapper is not None else ()
-        return Status(os.getpid(), load, self._router_state(), traces, added)
+        label = self._router.label if self._router is not None else ""
+        refused = self._swapper.refused if self._swapper is not None else ""
+        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused)
 
     def _router_state(self) -> str:
         if self._router is None:
@@ -229,7 +235,7 @@ def build_engine(plan: Plan) -> Engine:
     router = None
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
-        router = RouterProcess(plan.router, encoder, plan.min_confidence)
+        router = RouterProcess(plan.router, encoder, plan.min_confidence, plan.router_label)
     lengths = lengths_for(plan, target, pool)
     tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
     recorder = tracing.recorder if tracing is not None else None

@@ -33,7 +33,8 @@ class Board:
 def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board | None = None) -> dict[str, Any]:
     """``status`` is ready, starting or not ready; ``reasons`` say why, or what works only in part.
 
-    ``topics`` are those added while serving, and those that the traffic proposes (`polydraft topics propose`).
+    ``router_version`` decides; null where none does yet. ``topics`` are those added while serving, and those that the
+    traffic proposes (`polydraft topics propose`).
     ``traces`` counts those written and dropped since the start; null where none are kept.
     """
     status, reasons = "ready", []
@@ -50,7 +51,10 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
     traces = asdict(state.traces) if state and state.traces else None
     if traces and (error := traces.pop("error")):
         reasons = [*reasons, f"traces cannot be written and are dropped: {error}"]
+    if state and state.router_refused:
+        reasons = [*reasons, f"the router stays as it is: {state.router_refused}"]
     load = asdict(state.load if state else Load())
     known = {"status": status, "reasons": reasons, "model": model, "router": router, "slots": slots, **load}
     topics = {"added": list(state.added) if state else [], "proposed": board.open if board else []}
-    return {**known, "traces": traces, "topics": topics}
+    version = state.router_version if state else ""
+    return {**known, "router_version": version or None, "traces": traces, "topics": topics}

@@ -37,6 +37,7 @@ class Plan:
     embedding: str
     router_max_tokens: int
     min_confidence: float | None
+    router_label: str = ""  # such as router@v1
     traces: TracePlan | None = None  # None traces nothing
     placement: Placement = CPU
 
@@ -63,6 +64,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
     if config.output_token_ids is not None:
         what = f"the head of {target.model} covers {len(config.output_token_ids)} of {config.vocab_size} tokens"
         raise ConfigError(what, do="serve it as a draft; a target needs its whole vocabulary")
+    found = resolver.resolve(router.model, "router") if router else None
     return Plan(
         target=folder,
         slots=target.slots,
@@ -74,10 +76,11 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         draft_memory_bytes=deployment.drafts.memory_mb << 20,
         num_draft_tokens=deployment.decoding.num_draft_tokens,
         expansion=deployment.decoding.expansion,
-        router=resolver.resolve(router.model, "router").folder if router else None,
+        router=found.folder if found else None,
         embedding=router.embedding if router else "",
         router_max_tokens=router.max_tokens if router else 0,
         min_confidence=router.min_confidence if router else None,
+        router_label=found.label if found else "",
         traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder)),
         placement=place(target.device, target.dtype, target.exact),
     )

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import litserve as ls
@@ -28,6 +29,7 @@ from serving.engine import Engine, build_engine
 from serving.errors import to_http
 from serving.followed import with_followed
 from serving.following import DraftFollower
+from serving.following_router import RouterFollower
 from serving.health import Board
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
@@ -125,7 +127,9 @@ class PolydraftServer(ls.LitServer):
         self._news, news = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
         versions, new_version = context.Pipe(duplex=False)
-        self._follower = DraftFollower(deployment, plan.drafts, new_version.send)
+        hand_on = _one_at_a_time(new_version.send)
+        self._follower = DraftFollower(deployment, plan.drafts, hand_on)
+        self._router_follower = RouterFollower(deployment, plan.router_label, hand_on)
         self._spec = OpenAISpec()
         super().__init__(
             WorkerAPI(self._spec, plan, cancellations, news, problems, versions, build),
@@ -182,6 +186,7 @@ class PolydraftServer(ls.LitServer):
         """Fork the HTTP process, then follow the registry: a thread that holds a lock must not be forked."""
         processes = super()._start_server(*args, **options)
         self._follower.start()
+        self._router_follower.start()
         return processes
 
     def _desk(self) -> Desk:
@@ -211,6 +216,17 @@ class PolydraftServer(ls.LitServer):
 
     def _submit(self, job: Job) -> None:
         self._spec.request_queue.put((0, job.request_id, time.monotonic(), job))
+
+
+def _one_at_a_time(send: Callable[[Any], None]) -> Callable[[Any], None]:
+    """For two threads on one pipe."""
+    lock = Lock()
+
+    def locked(message: Any) -> None:
+        with lock:
+            send(message)
+
+    return locked
 
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (Starlette's signature)

@@ -3,25 +3,41 @@
 import logging
 from collections import deque
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Thread
+from typing import Protocol
 
 from configs.errors import PolydraftError
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import DraftPool, DraftSpec
+from serving.following_router import RouterVersion
 
 logger = logging.getLogger(__name__)
 
 
+class ReloadableRouter(Protocol):
+    """What is asked of `router.process.RouterProcess`."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    def reload(self, folder: Path, label: str) -> None: ...
+
+
 class DraftSwapper:
-    """Puts versions that arrive into the pool.
+    """Puts versions that arrive into the pool, and those of the router into its process.
 
     Args:
-        versions: where `DraftSpec` arrive, already checked against the target. The thread waits for them there, so
-            that a step that brings no version costs a look at an empty list.
+        versions: where `DraftSpec` arrive, already checked against the target, and `RouterVersion`. The thread waits
+            for them there, so that a step that brings no version costs a look at an empty list.
     """
 
-    def __init__(self, pool: DraftPool, versions: Connection):
-        self._pool, self._versions = pool, versions
+    def __init__(self, pool: DraftPool, versions: Connection, router: ReloadableRouter | None = None):
+        self._pool, self._versions, self._router = pool, versions, router
+        self._routers: deque[RouterVersion] = deque()
+        self._awaited: RouterVersion | None = None  # the router that is loading
+        self.refused = ""  # the last version of the router that could not be used, and why
         self._loaded: deque[tuple[DraftSpec, ModelDrafter]] = deque()
         self.added: tuple[str, ...] = ()  # names that were not there at the start
         Thread(target=self._load_forever, name="drafts", daemon=True).start()
@@ -36,13 +52,30 @@ class DraftSwapper:
                 self.added = (*self.added, spec.name)
                 logger.info("draft %s joins: a new topic", spec.label)
             self._pool.replace(spec, drafter)
+        if self._router is not None and (self._routers or self._awaited is not None):
+            self._reload(self._router)
+
+    def _reload(self, router: ReloadableRouter) -> None:
+        if self._awaited is None:
+            self._awaited = self._routers.popleft()
+            router.reload(self._awaited.folder, self._awaited.label)
+        elif error := router.error:
+            what = error.partition("\n")[0]
+            logger.error("%s is refused, %s stays: %s", self._awaited.label, router.label or "no router", what)
+            self.refused, self._awaited = f"{self._awaited.label} is refused: {what}", None
+        elif router.label == self._awaited.label:
+            logger.info("%s routes from now on", router.label)
+            self.refused, self._awaited = "", None
 
     def _load_forever(self) -> None:
         while True:
             try:
-                spec: DraftSpec = self._versions.recv()
+                spec: DraftSpec | RouterVersion = self._versions.recv()
             except (EOFError, OSError):
                 return  # the server is gone, which the worker notices by itself
+            if isinstance(spec, RouterVersion):
+                self._routers.append(spec)
+                continue
             try:
                 self._loaded.append((spec, self._pool.loaded(spec)))
             except (PolydraftError, OSError) as error:

@@ -76,7 +76,8 @@ class Status:
     """State of the worker.
 
     ``router`` is off, starting, ready, or what is wrong with it; ``traces`` is None where none are kept. ``added`` are
-    drafts of topics that came while serving.
+    drafts of topics that came while serving. ``router_version`` is the one that decides, and ``router_refused`` says
+    which other one cannot, and why.
     """
 
     pid: int
@@ -84,6 +85,8 @@ class Status:
     router: str
     traces: LogState | None = None
     added: tuple[str, ...] = ()
+    router_version: str = ""
+    router_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class StepMessage:
             "r": {request_id: list(asdict(routing).values()) for request_id, routing in self.routings.items()},
             "f": self.failures,
             "a": self.status.added,
+            "v": [self.status.router_version, self.status.router_refused],
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -113,7 +117,7 @@ class StepMessage:
         pid, running, waiting, free_slots, step_seconds, router, *traces = document["s"]
         load = Load(running, waiting, free_slots, step_seconds)
         return cls(
-            Status(pid, load, router, LogState(*traces) if traces else None, tuple(document["a"])),
+            Status(pid, load, router, LogState(*traces) if traces else None, tuple(document["a"]), *document["v"]),
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],

@@ -42,6 +42,7 @@ class FakeRouter:
         self.asked: list[tuple[str, str]] = []
         self.decisions: list[tuple[int | str, RoutingDecision]] = []
         self.closed = False
+        self.label = "router@v1"
 
     def submit(self, request_id: str, text: str) -> None:
         self.asked.append((request_id, text))

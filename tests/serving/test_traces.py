@@ -141,7 +141,7 @@ class TestEngine:
         made.admit(job())
         while made.busy:
             made.advance()
-        router.error = "the router process has ended"
+        router.ready, router.error = False, "the router process has ended"
         made.advance()
         assert not made._tracing.recorder._held
         assert [trace.topic for trace in traces(made, tmp_path)] == [None]

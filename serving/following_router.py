@@ -1,0 +1,66 @@
+"""Notices that the alias of the router has moved, and hands the version behind it on."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+from configs.errors import PolydraftError
+from serving.config import Deployment
+from serving.deployment import REGISTRY_SCHEME, Resolver
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterVersion:
+    """A version of the router, for the worker; the router's own process checks its files before it takes over."""
+
+    label: str
+    folder: Path
+
+
+class RouterFollower:
+    """Looks up the ``registry://`` reference of a deployment's router now and then.
+
+    A registry that is gone is said once and asked again; what serves goes on serving.
+
+    Args:
+        label: of the version that serves at the start, such as ``router@v1``.
+        send: hands a version to the worker.
+    """
+
+    def __init__(self, deployment: Deployment, label: str, send: Callable[[RouterVersion], None]):
+        self._deployment, self._known, self._send = deployment, label, send
+        model = deployment.router.model if deployment.router is not None else ""
+        self._reference = model if model.startswith(REGISTRY_SCHEME) else ""
+        self._said = ""  # the last complaint
+
+    def start(self) -> None:
+        """Follow in a thread, the first time after ``registry.poll_seconds``; 0 never looks."""
+        if self._deployment.registry.poll_seconds and self._reference:
+            Thread(target=self._follow_forever, name="router-registry", daemon=True).start()
+
+    def look(self) -> None:
+        """Compare the reference with what serves; hand on what has changed."""
+        try:
+            found = Resolver(self._deployment).resolve(self._reference, "router")
+        except PolydraftError as error:
+            if str(error) != self._said:
+                logger.error("the router stays as it is: %s", error)
+            self._said = str(error)
+            return
+        self._said = ""
+        if found.label != self._known:
+            self._known = found.label  # looked at once, whatever comes of it
+            self._send(RouterVersion(found.label, found.folder))
+
+    def _follow_forever(self) -> None:
+        while True:
+            time.sleep(self._deployment.registry.poll_seconds)
+            try:
+                self.look()
+            except (BrokenPipeError, ConnectionError):
+                return  # the worker is gone, and the server with it
