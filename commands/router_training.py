@@ -2,6 +2,7 @@
 
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,7 +161,12 @@ def rollback(
     registry_rollback("router", reason, config, as_json)
 
 
-COMMANDS = {"retrain": retrain, "evaluate": evaluate, "compare": compare, "rollback": rollback}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "retrain": retrain,
+    "evaluate": evaluate,
+    "compare": compare,
+    "rollback": rollback,
+}
 
 
 def _kind(name: str) -> str:
