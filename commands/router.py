@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import AsJson, ConfigFile
+from commands.options import AsJson, ConfigFile, Output, ReportFolder, deliver
 from configs.console import emit, hint, table
 from configs.errors import ConfigError
 
@@ -153,3 +153,36 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['tokens_per_target_run']:.2f}" if row["tokens"] else "-",
         f"{row['best_share']:.0%}",
     ]
+
+
+@app.command("hedge")
+def router_hedge(
+    data: Annotated[
+        Path | None, typer.Option(help="JSON lines with prompt, topic and split, or a folder of such files.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of answers and replays, kept.")] = None,
+    per_topic: Annotated[int, typer.Option(help="Train prompts of a topic to learn from.")] = 300,
+    held_out: Annotated[int, typer.Option(help="Validation prompts of a topic to measure on.")] = 100,
+    tokens: Annotated[int, typer.Option(help="Longest answer.")] = 96,
+    kind: Annotated[str, typer.Option(help="Kind of router that predicts beforehand.")] = "logistic",
+    c: Annotated[float | None, typer.Option("--c", help="Cost of a draft step in target runs; else measured.")] = None,
+    w: Annotated[
+        str | None, typer.Option("--w", help="Cost of target runs over 1, 2, 3, ... rows; else measured.")
+    ] = None,
+    row: Annotated[
+        float | None, typer.Option(help="Cost of a further row of a draft's forward; else measured.")
+    ] = None,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Whether changing the draft in mid-answer pays for scoring the others, by several rules, on held-out prompts."""
+    from benchmarks.hedge import HedgeTrial, run_hedge
+    from commands.replay import rising
+
+    if len({each is None for each in (c, w, row)}) > 1:
+        raise ConfigError("--c, --w and --row go together", do="pass all three, or measure them")
+    costs = None if w is None else rising(w)
+    trial = HedgeTrial(data, labels, per_topic, held_out, tokens, kind, c, costs, row)
+    deliver(run_hedge(config, trial), report, as_json, output)

@@ -94,6 +94,26 @@ class ModelDrafter:
             for chain, rows in zip(chains, drawn_from, strict=True)
         ]
 
+    def read(self, request: Request, start: int, end: int) -> tuple[Tensor, int] | None:
+        """What this draft says at committed tokens: logits [end - start, vocab_size], and the rows that it was fed.
+
+        The cache holds all tokens before the last of them afterwards. None without a slot or room.
+
+        Args:
+            start, end: places in ``request.token_ids``; 0 < start < end, at most all of them.
+        """
+        if not self._has_room(request, 0):
+            return None
+        slot = self._slots[request.request_id]
+        held = min(self.model.cache.lengths[slot], start - 1)
+        self.model.cache.rollback(slot, held)
+        rows = end - 1 - held
+        while held + _CATCH_UP_ROWS < start - 1:
+            self._feed([Span(slot, request.token_ids[held : held + _CATCH_UP_ROWS], logits_from=_CATCH_UP_ROWS)])
+            held += _CATCH_UP_ROWS
+        logits = self._feed([Span(slot, request.token_ids[held : end - 1], logits_from=start - 1 - held)])
+        return logits, rows
+
     def commit(self, request: Request, path: Sequence[int]) -> None:
         slot = self._slots[request.request_id]
         kept = min(len(request.token_ids) + len(path), self.model.cache.lengths[slot])

@@ -31,8 +31,8 @@ class HedgeRule:
     chunk: int = 16
     looks: int = 2
     candidates: int = 2
-    lead: float = 0.5
-    spread: float = 0.05
+    lead: float = 0.0
+    spread: float = 0.03
 
     def __post_init__(self) -> None:
         if min(self.chunk, self.candidates) < 1 or min(self.looks, self.rate, self.lead) < 0 or self.spread <= 0:

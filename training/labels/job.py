@@ -1,8 +1,8 @@
 """`polydraft router label`: what every draft costs on the target's answers; killed, it goes on where it was."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -20,6 +20,7 @@ from training.labels.answers import AnswerBook, Asking
 from training.labels.questions import PromptText, Question, traced_questions
 from training.labels.scores import ScoreBook
 from training.labels.table import LONGEST, tabulate
+from training.replay import Acceptance
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +60,16 @@ class Labels:
     Attributes:
         asked: prompts that the target answered now.
         replayed: answers that each draft was replayed on now.
-        left_out: prompts without a place in the table: too long, or of no use.
+        left_out: prompts that are too long, and without a place in the table.
+        traces: the answers, in the table's order.
+        scores: of each draft on each of them.
     """
 
     table: CostTable
-    asked: int
-    replayed: dict[str, int] = field(default_factory=dict)
+    traces: Sequence[SpeculationTrace]
+    scores: Mapping[str, Sequence[Acceptance]]
+    replayed: Mapping[str, int]
+    asked: int = 0
     left_out: int = 0
 
 
@@ -87,8 +92,8 @@ def label_questions(setting: Setting, questions: Sequence[Question]) -> Labels:
     )
     book = AnswerBook(setting.output / "answers", how, lambda: _loaded(setting, setting.target))
     traces = book.answers([ids for _, ids in fitting], lambda done, of: setting.told("answers", done, of))
-    table, replayed = _scored(setting, [each for each, _ in fitting], traces)
-    return Labels(table, book.num_asked, replayed, len(prompts) - len(fitting))
+    found = _scored(setting, [each for each, _ in fitting], traces)
+    return replace(found, asked=book.num_asked, left_out=len(prompts) - len(fitting))
 
 
 def label_traces(setting: Setting, folder: Path, most: int | None = None) -> Labels:
@@ -107,8 +112,7 @@ def label_traces(setting: Setting, folder: Path, most: int | None = None) -> Lab
             f"{folder} has no traces of this deployment's target",
             do="serve with traces.enabled: true and send requests, or pass another --traces DIR",
         )
-    table, replayed = _scored(setting, [each for each, _ in pairs], [trace for _, trace in pairs])
-    return Labels(table, 0, replayed)
+    return _scored(setting, [each for each, _ in pairs], [trace for _, trace in pairs])
 
 
 def exact_traces(folder: Path, target: str, longest: int) -> list[SpeculationTrace]:
@@ -126,11 +130,10 @@ def score_books(setting: Setting) -> dict[str, ScoreBook]:
     }
 
 
-def _scored(
-    setting: Setting, questions: Sequence[Question], traces: Sequence[SpeculationTrace]
-) -> tuple[CostTable, dict[str, int]]:
-    """The table, kept, and how much was replayed for it."""
-    scores, replayed = {}, {}
+def _scored(setting: Setting, questions: Sequence[Question], traces: Sequence[SpeculationTrace]) -> Labels:
+    """The table is kept."""
+    scores: dict[str, list[Acceptance]] = {}
+    replayed: dict[str, int] = {}
     for name, book in score_books(setting).items():
         label = setting.drafts[name].label
         scores[name] = book.scores(traces, lambda done, of, label=label: setting.told(label, done, of))  # type: ignore[misc]
@@ -139,7 +142,7 @@ def _scored(
     table = tabulate(questions, scores, versions, setting.longest)
     setting.output.mkdir(parents=True, exist_ok=True)
     table.save(setting.output)
-    return table, replayed
+    return Labels(table, traces, scores, replayed)
 
 
 def _loaded(setting: Setting, folder: Path) -> LanguageModel:
