@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 from configs.errors import PolydraftError, ServerError
 from serving.errors import DeadlineError, QueueFullError
+from serving.observer import Observer
 from serving.wire import Job, Leave, Output, Routing, Status, StepMessage
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Dispatcher:
         submit: puts a job on LitServe's request queue.
         control: the worker listens at its other end for requests that leave, and for None: a job is in the queue.
         capacity: most requests in the worker, running and waiting.
+        observer: looks on, and is told after those who wait.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Dispatcher:
         control: Connection,
         capacity: int,
         deadline_seconds: float,
+        observer: Observer | None = None,
     ):
+        self._observer = observer or Observer()
         self._news, self._submit, self._control = news, submit, control
         self._capacity, self._deadline_seconds = capacity, deadline_seconds
         self._tickets: dict[str, Ticket] = {}
@@ -64,6 +68,7 @@ class Dispatcher:
             raise QueueFullError(f"all {self._capacity} places are taken", do="try again shortly")
         ticket = Ticket(job.request_id)
         self._tickets[job.request_id] = ticket
+        self._observer.opened(job)
         self._submit(job)
         self._control.send(None)
         ticket.timer = asyncio.get_running_loop().call_later(self._deadline_seconds, self._expire, ticket)
@@ -73,6 +78,7 @@ class Dispatcher:
         """Nobody waits for this request any more; the worker drops it if it is still at it. Safe to repeat."""
         if self._tickets.pop(ticket.request_id, None) is None:
             return
+        self._observer.closed(ticket.request_id, ticket.is_answered)
         if ticket.timer is not None:
             ticket.timer.cancel()
         if not ticket.is_over and not self.worker_died:
@@ -104,15 +110,18 @@ class Dispatcher:
                 ticket.inbox.put_nowait(output)
         for request_id, what in message.failures.items():
             self._fail(request_id, ServerError(what))
+        self._observer.told(message)
 
     def _fail(self, request_id: str, error: PolydraftError) -> None:
         if (ticket := self._tickets.get(request_id)) is not None:
             ticket.is_over = True
             ticket.inbox.put_nowait(error)
+            self._observer.failed(request_id, "error")
 
     def _expire(self, ticket: Ticket) -> None:
         error = DeadlineError(f"no answer within {self._deadline_seconds:g} s", do="ask for fewer tokens")
         ticket.inbox.put_nowait(error)
+        self._observer.failed(ticket.request_id, "deadline")
         self.close(ticket)  # frees the slot even if the client has stopped reading
 
     def _watch(self, pid: int) -> None:

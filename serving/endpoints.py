@@ -91,12 +91,12 @@ class OpenAISpec(LitSpec):
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models: the one that is served."""
-        self._authorise(request)
+        self.authorise(request)
         return JSONResponse({"object": "list", "data": [self._card()]})
 
     async def model(self, request: Request, name: str) -> Response:
         """GET /v1/models/NAME."""
-        self._authorise(request)
+        self.authorise(request)
         if name != self.desk.model_name:
             raise UnknownModelError(f"model {name!r} is not served here; use {self.desk.model_name!r}", param="model")
         return JSONResponse(self._card())
@@ -109,7 +109,12 @@ class OpenAISpec(LitSpec):
     def _card(self) -> dict[str, Any]:
         return {"id": self.desk.model_name, "object": "model", "created": self._started, "owned_by": "polydraft"}
 
-    def _authorise(self, request: Request) -> None:
+    def authorise(self, request: Request) -> None:
+        """Return if a request may be answered.
+
+        Raises:
+            UnauthorizedError: it brings no key of this server, which has some.
+        """
         if not self.desk.api_keys:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -120,7 +125,7 @@ class OpenAISpec(LitSpec):
             raise UnauthorizedError("the API key is missing or unknown", do="send Authorization: Bearer KEY")
 
     async def _answer(self, request: Request, kind: type[R], admit: Callable[[R, str], Job], shape: Kind) -> Response:
-        self._authorise(request)
+        self.authorise(request)
         asked = parse(kind, await _read_body(request))
         request_id = uuid.uuid4().hex
         jobs = choices(admit(asked, request_id), asked.n or 1)

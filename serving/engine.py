@@ -68,6 +68,7 @@ class Engine:
         self._unasked_late: dict[str, str] = {}  # the same of traced answers that have ended
         self._routings: dict[str, Routing] = {}  # news for the next message
         self._told: Status | None = None
+        self._told_drafts: dict[str, str] = {}  # names with versions
         self._swapper: DraftSwapper | None = None
 
     @property
@@ -199,12 +200,13 @@ class Engine:
         self._routings[request_id] = Routing(topic, self._pool.label(draft), confidence, reason)
 
     def _message(self, outputs: list[Output], failures: dict[str, str]) -> StepMessage | None:
-        status = self._status()
-        if not (outputs or failures or self._routings) and status == self._told:
+        status, drafts = self._status(), {name: spec.label for name, spec in self._pool.specs.items()}
+        changed = drafts if drafts != self._told_drafts else {}
+        if not (outputs or failures or self._routings or changed) and status == self._told:
             return None
         routings, self._routings = self._routings, {}
-        self._told = status
-        return StepMessage(status, outputs, routings, failures)
+        self._told, self._told_drafts = status, drafts
+        return StepMessage(status, outputs, routings, failures, changed)
 
     def _status(self) -> Status:
         seconds = round(self._loop.times.total, 3)

@@ -33,6 +33,7 @@ from serving.following_router import RouterFollower
 from serving.health import Board
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
+from serving.seeing.routes import Seeing
 from serving.text import TextCodec
 from serving.wire import Job
 from serving.worker_loop import WorkerLoop
@@ -131,6 +132,7 @@ class PolydraftServer(ls.LitServer):
         self._follower = DraftFollower(deployment, plan.drafts, hand_on)
         self._router_follower = RouterFollower(deployment, plan.router_label, hand_on)
         self._spec = OpenAISpec()
+        self._seeing = Seeing(deployment, plan.slots, self._spec.authorise, lambda: self._spec.dispatcher.worker_died)
         super().__init__(
             WorkerAPI(self._spec, plan, cancellations, news, problems, versions, build),
             accelerator="cpu",
@@ -143,12 +145,14 @@ class PolydraftServer(ls.LitServer):
         for kind in (PolydraftError, 404, 405):
             self.app.add_exception_handler(kind, _on_error)
         self.app.router.routes[:] = [route for route in self.app.router.routes if route.path != "/"]
+        self._seeing.mount(self.app)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """In the HTTP process: deliver the worker's messages for as long as requests are served."""
         capacity = self._plan.slots + self._serving.max_queue
-        dispatcher = Dispatcher(self._news, self._submit, self._control, capacity, self._serving.deadline_seconds)
+        deadline, watch = self._serving.deadline_seconds, self._seeing.watch
+        dispatcher = Dispatcher(self._news, self._submit, self._control, capacity, deadline, watch)
         self._spec.desk.dispatcher = dispatcher
         main = os.getppid()
         # Ctrl-C reaches the whole group: the main process answers it, by ending this one gracefully.

@@ -91,12 +91,16 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class StepMessage:
-    """Everything that one turn of the worker has to say."""
+    """Everything that one turn of the worker has to say.
+
+    ``drafts`` names the version behind every draft, "sql@v3", where one has changed since the last message.
+    """
 
     status: Status
     outputs: list[Output] = field(default_factory=list)
     routings: dict[str, Routing] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    drafts: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Compact JSON: origins as letters, counts as a row."""
@@ -106,6 +110,7 @@ class StepMessage:
             "r": {request_id: list(asdict(routing).values()) for request_id, routing in self.routings.items()},
             "f": self.failures,
             "a": self.status.added,
+            **({"d": self.drafts} if self.drafts else {}),
             "v": [self.status.router_version, self.status.router_refused],
         }
         return json.dumps(document, separators=(",", ":"))
@@ -121,6 +126,7 @@ class StepMessage:
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],
+            document.get("d", {}),
         )
 
 

@@ -1,10 +1,12 @@
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from decoding.controller import LengthController
 from decoding.costs import StepCosts
 from decoding.drafter import Drafter
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
+from drafts.pool import DraftSpec
 from drafts.prompt_lookup import PromptLookup
 from router.decision import RoutingDecision
 from serving.engine import Engine
@@ -17,6 +19,7 @@ class FakePool(Mapping[str, Drafter]):
 
     def __init__(self) -> None:
         self._drafters = {name: PromptLookup() for name in ("lookup", "general", "sql")}
+        self.specs = {name: DraftSpec(name, f"{name}@v1", Path()) for name in ("general", "sql")}
 
     def __getitem__(self, name: str) -> Drafter:
         return self._drafters[name]

@@ -1,0 +1,102 @@
+import json
+import os
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.config import Deployment
+from serving.seeing.catalogue import CATALOGUE, PREFIX
+from serving.seeing.metrics import Metrics
+from serving.seeing.regret_file import RegretFile, TopicRegret
+from serving.seeing.state import State, aliases_of, degraded
+from serving.wire import Load, Status
+from tests.serving.seeing.toy_watch import C, D, P, Stage
+
+
+def scraped(
+    stage: Stage, folder: Path, aliases: dict[str, str] | None = None
+) -> dict[str, dict[tuple[str, ...], float]]:
+    """Samples by name and by label values, labels in the order of their names."""
+    state = State(stage.watch, aliases or {}, RegretFile(folder / "shadow.json"), lambda: False)
+    text = Metrics(stage.watch.tally, state.values, os.getpid).text().decode()
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(value for _, value in sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def test_every_family_of_the_catalogue_is_described(tmp_path: Path) -> None:
+    """With its type, before anything has happened."""
+    state = State(Stage().watch, {}, RegretFile(tmp_path / "none"), lambda: False)
+    text = Metrics(Stage().watch.tally, state.values, lambda: None).text().decode()
+    kinds = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
+    assert {metric.name: metric.kind.value for metric in CATALOGUE}.items() <= kinds.items()
+
+
+def test_what_is_counted_is_scraped(tmp_path: Path) -> None:
+    """Names and labels as a dashboard asks for them."""
+    stage = Stage(slots=4)
+    stage.say(drafts={"sql": "sql@v1"}, load=Load(running=2, waiting=1, free_slots=2))
+    stage.open("a", prompt=5)
+    stage.route("a")
+    stage.run("a", 3, [D, D, C])
+    stage.say(load=Load(running=2, waiting=1))
+    samples = scraped(stage, tmp_path, {"sql": "champion"})
+    assert samples["polydraft_spec_decode_num_accepted_tokens_total"] == {("sql", "sql", "v1"): 2}
+    per_position = samples["polydraft_spec_decode_num_accepted_tokens_per_pos_total"]
+    assert per_position == {("sql", "0", "sql", "v1"): 1, ("sql", "1", "sql", "v1"): 1}
+    assert samples["polydraft_prompt_tokens_total"] == {(): 5}
+    assert samples["polydraft_num_requests_running"] == {(): 2}
+    assert samples["polydraft_num_requests_waiting"] == {(): 1}
+    assert samples["polydraft_num_slots"] == {(): 4}
+    assert samples["polydraft_draft_version_info"] == {("champion", "sql", "v1"): 1}
+
+
+def test_histograms_are_cumulative(tmp_path: Path) -> None:
+    """Up to +Inf, which is their count."""
+    stage = Stage()
+    stage.open("a")
+    stage.now += 0.02
+    stage.run("a", 0, [P])
+    samples = scraped(stage, tmp_path)
+    buckets = samples["polydraft_time_to_first_token_seconds_bucket"]
+    assert (buckets[("0.015",)], buckets[("0.025",)], buckets[("+Inf",)]) == (0, 1, 1)
+    assert samples["polydraft_time_to_first_token_seconds_count"] == {(): 1}
+
+
+def test_memory_of_both_processes_is_told(tmp_path: Path) -> None:
+    """Of this one, and of the worker under a name of its own."""
+    samples = scraped(Stage(), tmp_path)
+    assert samples["process_resident_memory_bytes"][()] > 1e6
+    assert samples[f"{PREFIX}worker_process_resident_memory_bytes"][()] > 1e6
+
+
+def test_regret_is_read_from_what_learning_keeps(tmp_path: Path) -> None:
+    """Anew when it has changed; a damaged file leaves the last figures."""
+    file = tmp_path / "shadow.json"
+    regret = RegretFile(file)
+    assert regret.topics == {}
+    sums = {"answers": 3, "tokens": 100, "chosen_runs": 40.0, "best_runs": 33.5}
+    file.write_text(json.dumps({"topics": {"sql": sums}, "others": 1}))
+    assert regret.topics == {"sql": TopicRegret(100, 6.5)}
+    assert scraped(Stage(), tmp_path)["polydraft_regret_runs_total"] == {("sql",): 6.5}
+    file.write_text("{")
+    os.utime(file, ns=(1, 1))
+    assert regret.topics == {"sql": TopicRegret(100, 6.5)}
+
+
+def test_what_does_not_work_is_named() -> None:
+    """In few words, so that an alert can ask for them."""
+    assert degraded(None, worker_died=False) == ["starting"]
+    assert degraded(Status(1, Load(), "ready"), worker_died=False) == []
+    assert degraded(Status(1, Load(), "cannot be read"), worker_died=True) == ["worker", "router"]
+
+
+def test_aliases_are_those_that_a_deployment_follows() -> None:
+    """A folder follows none."""
+    drafts = {
+        "general": {"model": "registry://x-draft-general@champion"},
+        "topics": {"sql": {"model": "registry://x-draft-sql@v3"}, "math": {"model": "/somewhere"}},
+    }
+    assert aliases_of(Deployment.model_validate({"drafts": drafts})) == {"general": "champion", "sql": "", "math": ""}
