@@ -9,6 +9,7 @@ import typer
 
 from commands import (
     bench,
+    bench_router,
     distill,
     draft,
     gate,
@@ -62,6 +63,7 @@ app.command()(experiment)
 app.command()(learn.learn)
 app.command()(replay.replay)
 app.command()(route.route)
+bench.app.command("router-latency")(bench_router.router_latency)
 for name, command in router_training.COMMANDS.items():
     router.app.command(name)(command)
 

@@ -173,14 +173,15 @@ async def play_round(url: str, model: str, tokens: int, prompts: Sequence[Prompt
 
         async def one(prompt: Prompt) -> Stream:
             async with limit:
-                return await _stream(client, model, prompt.text, METHODS[method], tokens)
+                return await stream_answer(client, model, prompt.text, METHODS[method], tokens)
 
         began = time.perf_counter()
         streams = await asyncio.gather(*(one(prompt) for prompt in prompts))
         return Round(time.perf_counter() - began, streams)
 
 
-async def _stream(client: httpx.AsyncClient, model: str, prompt: str, draft: str, tokens: int) -> Stream:
+async def stream_answer(client: httpx.AsyncClient, model: str, prompt: str, draft: str, tokens: int) -> Stream:
+    """One greedy answer of ``tokens`` tokens at most, as its client sees it; ``draft`` is what the request asks for."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],

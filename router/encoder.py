@@ -65,6 +65,10 @@ class SentenceEncoder:
         self._model = model
         self.dim = int(model.get_embedding_dimension())
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of ``text``, those left out that the model puts around it."""
+        return len(self._model.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """Embeddings, float32 [len(texts), dim]; what is beyond ``max_tokens`` of a text is not read."""
         if not texts:
