@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import torch
@@ -132,21 +133,19 @@ class DeviceModel(PlainGreedy):
             spans = self._read_ahead(spans)
         rows = rows_of(spans, self.cache.lengths)
         assert len(rows.wanted) == len(spans)
-        requests, longest = row_count(len(spans), ROW_COUNTS), max(lengths)
-        spare = requests - len(spans)
-        mode = DraftMode(longest, all(each.is_greedy for each in params), cuts(params))
-        size, device = row_count(len(rows), ROW_COUNTS), self.placement.device
-        settings = settings_of([*params, *[_GREEDY] * spare], self.config.vocab_size)
-        noise = [[*row, *[0.0] * (longest - len(row))] for row in [*uniforms, *[()] * (requests - len(uniforms))]]
-        inputs = (
-            upload(rows.packed(range(len(rows)), size), device),
-            upload([*rows.wanted, *[0] * spare], device),
-            upload([*lengths, *[0] * spare], device),
-            upload(settings, device, torch.float32),
-            upload(noise, device, torch.float64),
+        is_greedy = all(each.is_greedy for each in params)
+        mode = DraftMode(
+            row_count(len(rows), ROW_COUNTS), row_count(len(spans), ROW_COUNTS), max(lengths), cuts(params)
         )
+        spare, device = [0] * (mode.requests - len(spans)), self.placement.device
+        integers = [*chain(*rows.packed(range(len(rows)), mode.rows)), *rows.wanted, *spare, *lengths, *spare]
+        inputs = [upload(integers, device)]
+        if not is_greedy:
+            settings = settings_of([*params, *[_GREEDY] * len(spare)], self.config.vocab_size)
+            by_step = zip_longest(*uniforms, *[()] * len(spare), fillvalue=0.0)
+            inputs.append(upload([*settings, *by_step], device, torch.float64))
         draft = partial(self.network.draft, mode=mode)
-        found = self._graphs_for(size).run(("draft", size, requests, mode), draft, inputs)
+        found = self._graphs_for(mode.rows).run(("draft", mode, is_greedy), draft, inputs)
         for span, length in zip(spans, lengths, strict=True):
             self.cache.lengths[span.slot] += len(span.token_ids) + length - 1
         tokens, *laws = (each[: len(spans)].clone() for each in found)  # the next loop may write where this one did

@@ -64,21 +64,20 @@ class Network:
         wide = logits.new_full((len(logits), self.config.vocab_size), -torch.inf)
         return wide.index_copy(1, self.output_ids, logits)
 
-    def draft(
-        self, rows: Tensor, ends: Tensor, lengths: Tensor, settings: Tensor, uniforms: Tensor, mode: "DraftMode"
-    ) -> tuple[Tensor, ...]:
-        """Run ``rows``, then let each request go on, token by token.
+    def draft(self, integers: Tensor, dice: Tensor | None = None, *, mode: "DraftMode") -> tuple[Tensor, ...]:
+        """Run rows, then let each request go on, token by token.
 
         Args:
-            rows: int64 [4, rows], of all requests.
-            ends: [requests], each request's last row.
-            lengths: [requests], tokens wanted; a request that has its own goes on idly.
-            settings: [4, requests], and
-            uniforms: [requests, steps], as in `decoding.device.sampling`; ignored where all are greedy.
+            integers: int64, one after the other: the rows [4, rows], each request's last row [requests], and how many
+                tokens it wants [requests]; one that has its own goes on idly.
+            dice: float64 [4 + steps, requests], settings and a number in [0, 1) for each token, as in
+                `decoding.device.sampling`; None where all are greedy.
 
         Returns:
             Tokens int64 [requests, steps]; and, unless all are greedy, their laws [requests, steps, vocab_size].
         """
+        flat, ends, lengths = torch.split(integers, [4 * mode.rows, mode.requests, mode.requests])
+        rows = flat.view(4, mode.rows)
         slots, places = rows[SLOT, ends], rows[PLACE, ends]
         logits = self.logits(self.hidden(rows)[ends])
         tokens: list[Tensor] = []
@@ -89,11 +88,11 @@ class Network:
                 place = torch.where(is_busy, places + step, 0)
                 slot = torch.where(is_busy, slots, SPARE_SLOT)
                 logits = self.logits(self.hidden(torch.stack([tokens[-1], slot, place, place])))
-            if mode.is_greedy:
+            if dice is None:
                 tokens.append(logits.argmax(dim=-1))
             else:
-                laws.append(laws_of(logits, settings, mode.has_cuts))
-                tokens.append(choose(laws[-1], uniforms[:, step]))
+                laws.append(laws_of(logits, dice[:4], mode.has_cuts))
+                tokens.append(choose(laws[-1], dice[4 + step]))
         drafted = torch.stack(tokens, dim=1)
         return (drafted, torch.stack(laws, dim=1)) if laws else (drafted,)
 
@@ -128,8 +127,9 @@ class Network:
 class DraftMode:
     """What a draft loop knows beforehand."""
 
+    rows: int
+    requests: int
     steps: int
-    is_greedy: bool
     has_cuts: bool
 
 

@@ -117,10 +117,9 @@ def test_passes_stay_on_the_device(placement: Placement) -> None:
 
 
 def test_a_draft_loop_waits_for_nothing(placement: Placement) -> None:
-    """Greedy, sampled and cut, several tokens deep: as many uploads as it has inputs, whatever its length."""
+    """Greedy, sampled and cut, several tokens deep: integers go up, and dice where there are any."""
     spans = [Span(1, [1, 2], logits_from=1), Span(2, [3])]
     cut = SamplingParams(temperature=1.0, top_p=0.5, top_k=3, min_p=0.1)
-    uploads = set()
     for params in (SamplingParams(), SamplingParams(temperature=1.0), cut):
         for longest in (1, 6):
             each = model(placement)
@@ -130,8 +129,7 @@ def test_a_draft_loop_waits_for_nothing(placement: Placement) -> None:
             assert (tokens.shape, tokens.device) == ((2, longest), placement.device)
             assert laws is None if params.is_greedy else laws.shape == (2, longest, 61)
             assert crossings.to_host == []
-            uploads.add(len(crossings.to_device))
-    assert uploads == {5}
+            assert len(crossings.to_device) == (1 if params.is_greedy else 2)
 
 
 def test_weights_are_exchanged_on_the_device(placement: Placement) -> None:
