@@ -13,7 +13,7 @@ import torch
 
 from decoding.costs import StepCosts, measure_costs, seconds_for_rows
 from decoding.model import LanguageModel
-from decoding.native.build import HEADER, SOURCE, processor
+from decoding.native.build import processor, source_digest
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,11 @@ def stored_or_measured(target: LanguageModel, draft: LanguageModel, folder: Path
 
 def _key(target: LanguageModel, draft: LanguageModel) -> str:
     """What times depend on; the values of the weights are no part of it, their shapes and stored size are."""
-    kernel = hashlib.sha256(SOURCE.read_bytes() + HEADER.read_bytes()).hexdigest()
     models = [
         (type(model).__name__, asdict(model.config), model.num_weight_bytes, len(model.cache.lengths))
         for model in (target, draft)
     ]
-    parts = [processor(), torch.get_num_threads(), torch.__version__, kernel, models, target.cache.max_length]
+    parts = [processor(), torch.get_num_threads(), torch.__version__, source_digest(), models, target.cache.max_length]
     if target.cache.keys.is_cuda:
         parts += [torch.cuda.get_device_name(target.cache.keys.device), str(target.cache.keys.dtype)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]

@@ -136,7 +136,7 @@ class NativeModel:
         lengths = self.cache.lengths
         for span in spans:
             num_rows = len(span.token_ids)
-            heads += (span.slot, lengths[span.slot], num_rows, span.logits_from)
+            heads += (span.slot, lengths[span.slot], num_rows, span.logits_from, span.is_prompt)
             token_ids += span.token_ids
             parents += range(-1, num_rows - 1) if span.parents is None else span.parents
             num_logits += num_rows - span.logits_from

@@ -11,6 +11,9 @@ class Span:
     their children. None means a chain (row i continues row i - 1). A row sees the cached prefix, its
     ancestors and itself; its position is the cached length plus its depth.
 
+    ``is_prompt`` allows a model to compute the rows in another way than those of an answer, which may round otherwise.
+    It must follow from the request alone: a token is a prompt's in whatever batch and portions it is read.
+
     Logits are returned for rows ``logits_from`` and later (``len(token_ids)`` means none at all).
     """
 
@@ -18,6 +21,7 @@ class Span:
     token_ids: list[int]
     parents: list[int] | None = None
     logits_from: int = 0
+    is_prompt: bool = False
 
     @property
     def num_logits(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
-from decoding.emission import Emission, Recorder, add_logprobs
+from decoding.emission import Emission, Recorder, add_logprobs, refused_token
 from decoding.laws import Law, laws
 from decoding.model import LanguageModel
 from decoding.planner import ProposalPlanner
@@ -23,6 +23,8 @@ from decoding.proposal import EMPTY, Proposal
 from decoding.request import FinishReason, Origin, Request, StepOutput
 from decoding.span import Span
 from decoding.verification import VerificationResult, verify_all, verify_greedy
+
+_LEAST_PROMPT = 32  # tokens; shorter prompts are read no slower as an answer is
 
 
 @dataclass(slots=True)
@@ -47,13 +49,15 @@ class Turn:
     slot: int
     pending: list[int]
     is_complete: bool  # nothing pending is left over, so the next token can be drawn
+    is_prompt: bool  # what is pending belongs to the prompt
     proposal: Proposal = EMPTY
     drafter: str = ""  # who made the proposal
 
     def span(self) -> Span:
         rows = len(self.pending)
         if not self.proposal.token_ids:
-            return Span(self.slot, self.pending, logits_from=rows - 1 if self.is_complete else rows)
+            wanted = rows - 1 if self.is_complete else rows
+            return Span(self.slot, self.pending, None, wanted, self.is_prompt)
         parents = [*range(-1, rows - 1), *(rows + parent for parent in self.proposal.parents)]
         return Span(self.slot, self.pending + self.proposal.token_ids, parents, logits_from=rows - 1)
 
@@ -175,7 +179,8 @@ class StepLoop:
             missing = len(request.token_ids) - cached
             rows = 1 if missing == 1 else min(missing, budget)  # decoding never waits for another's prompt
             if rows:
-                turns.append(Turn(request, slot, request.token_ids[cached : cached + rows], rows == missing))
+                is_prompt = cached < len(request.prompt_token_ids) >= _LEAST_PROMPT
+                turns.append(Turn(request, slot, request.token_ids[cached : cached + rows], rows == missing, is_prompt))
             if missing > 1:
                 budget -= rows
         return turns
@@ -282,6 +287,7 @@ def _emissions(
     for turn, law, result, output in zip(turns, found, results, outputs, strict=True):
         if turn.request.is_observed:
             places = [0, *(1 + node for node in result.path)][: len(output.token_ids)]
+            output.refused = refused_token(turn.proposal, result.path)
             emissions.append(Emission(output, start, places, law, turn.drafter if len(turn.proposal) else ""))
         start += 1 + len(turn.proposal)
     return emissions

@@ -19,7 +19,7 @@ from pathlib import Path
 from configs.errors import KernelError
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADER = Path(__file__).with_name("vector.h")
+HEADERS = (Path(__file__).with_name("vector.h"), Path(__file__).with_name("tiles.h"))
 # -ffp-contract=off: without it two copies of one loop may round differently, and a row's bits depend on its batch.
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-w")
 COMPILERS = ("c++", "g++", "clang++")
@@ -88,7 +88,7 @@ def build(compiler: list[str], machine_flags: tuple[str, ...]) -> Path:
     os.close(handle)
     temporary = Path(name)
     try:
-        _run([*compiler, *FLAGS, *machine_flags, f"-I{HEADER.parent}", str(SOURCE), "-o", name])
+        _run([*compiler, *FLAGS, *machine_flags, f"-I{HEADERS[0].parent}", str(SOURCE), "-o", name])
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -102,7 +102,12 @@ def cache_folder() -> Path:
 
 def _key(compiler: list[str], machine_flags: tuple[str, ...]) -> str:
     parts = (_run([*compiler, "--version"]), *FLAGS, *machine_flags, processor())
-    return hashlib.sha256(SOURCE.read_bytes() + HEADER.read_bytes() + "\0".join(parts).encode()).hexdigest()[:20]
+    return hashlib.sha256((source_digest() + "\0".join(parts)).encode()).hexdigest()[:20]
+
+
+def source_digest() -> str:
+    """Of everything that the kernel is compiled from."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in (SOURCE, *HEADERS))).hexdigest()
 
 
 def processor() -> str:

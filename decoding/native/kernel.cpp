@@ -16,6 +16,7 @@
 #include <cstring>
 #include <utility>
 
+#include "tiles.h"
 #include "vector.h"
 
 namespace {
@@ -56,8 +57,9 @@ struct Cache {
 
 // One span of the pass: its rows continue `cached` tokens of a cache slot.
 struct Span {
-  int32_t slot, cached, num_rows, logits_from;
+  int32_t slot, cached, num_rows, logits_from, is_prompt;
 };
+constexpr int kSpanWords = sizeof(Span) / sizeof(int32_t);
 
 struct Pass {
   int32_t num_spans, num_rows;
@@ -155,6 +157,102 @@ void multiply(const Linear& linear, const float* x, int rows, bool add, float* y
     if (linear.storage == kHalf) multiply_all<kHalf>(linear, source, count, add, target);
     else if (linear.storage == kBfloat) multiply_all<kBfloat>(linear, source, count, add, target);
     else multiply_all<kFloat>(linear, source, count, add, target);
+  }
+}
+
+// ---------------------------------------------------------------------------------------- prompts' products
+
+int widest_input(const Model& m) {
+  const int heads = m.num_heads * m.head_dim, widest = heads > m.hidden ? heads : m.hidden;
+  return widest > m.intermediate ? widest : m.intermediate;
+}
+
+#if POLYDRAFT_TILES
+
+// Rows of one turn, a multiple of two groups: what stays in the second-level cache beside a panel.
+int prompt_chunk(int inputs) {
+  const int pairs = kChunkFloats / (tiles::blocks(inputs) * tiles::kDepth) / (2 * tiles::kRows);
+  return (pairs > 0 ? pairs : 1) * 2 * tiles::kRows;
+}
+
+// Floats: rows in three parts, a panel in two, four tiles of results, and room to begin at a cache line.
+size_t prompt_scratch(const Model& m) {
+  const size_t inputs = tiles::blocks(widest_input(m)) * size_t(tiles::kDepth);
+  const size_t rows = inputs * 2 * tiles::kRows;  // of the widest; narrower ones fill a chunk
+  return (rows > kChunkFloats ? rows : kChunkFloats) * 3 / 2 + inputs * kPanel + 4 * 256 + 16;
+}
+
+void write_tiles(const Linear& linear, size_t panel, int rows, const float* found, bool add, float* y) {
+  for (int row = 0; row < rows; ++row) {
+    const float* from = found + (row / tiles::kRows) * 512 + (row % tiles::kRows) * tiles::kColumns;
+    const Vector values[kPanelVectors] = {load(from), load(from + 256)};
+    write_panel(linear, panel, values, add, y + row * size_t(linear.outputs));
+  }
+}
+
+template <int kStorage>
+void multiply_tiled(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  const int inputs = linear.inputs, blocks = tiles::blocks(inputs), groups = tiles::groups(rows);
+  const size_t group = size_t(blocks) * tiles::kTile, panels = (linear.outputs + kPanel - 1) / kPanel;
+  auto* line = reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(scratch) + 63) & ~uintptr_t(63));
+  const tiles::Split source{line, groups * group}, weights{line + 3 * groups * group, 2 * group};
+  auto* found = reinterpret_cast<float*>(weights.parts + 4 * group);
+  tiles::split_rows(x, rows, inputs, source);
+  for (size_t panel = 0; panel < panels; ++panel) {
+    const size_t start = panel * inputs * kPanel;
+    auto weigh = [&](int k, int half) {
+      const size_t index = start + size_t(k) * kPanel + half * kLanes;
+      if (half == 0) __builtin_prefetch(static_cast<const uint16_t*>(linear.weights) + index + kPrefetchBytes / 2);
+      return weight<kStorage>(linear.weights, index);
+    };
+    tiles::split_panel(weigh, inputs, weights);
+    for (int g = 0; g < groups; g += 2) {
+      const int first = g * tiles::kRows, left = rows - first;
+      if (g + 1 < groups) tiles::multiply<2>(source, weights, g, blocks, found);
+      else tiles::multiply<1>(source, weights, g, blocks, found);
+      const int count = left < 2 * tiles::kRows ? left : 2 * tiles::kRows;
+      write_tiles(linear, panel, count, found, add, y + first * size_t(linear.outputs));
+    }
+  }
+}
+
+// As `multiply`, for rows of prompts. Whether tiles are used depends on the machine and the checkpoint alone.
+void multiply_prompt(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  if (linear.storage == kFloat || !tiles::allowed()) return multiply(linear, x, rows, add, y);
+  const tiles::Shapes shapes;
+  _tile_loadconfig(&shapes);
+  const int chunk = prompt_chunk(linear.inputs);
+  for (int first = 0; first < rows; first += chunk) {
+    const int count = rows - first < chunk ? rows - first : chunk;
+    const float* source = x + first * size_t(linear.inputs);
+    float* target = y + first * size_t(linear.outputs);
+    if (linear.storage == kHalf) multiply_tiled<kHalf>(linear, source, count, add, target, scratch);
+    else multiply_tiled<kBfloat>(linear, source, count, add, target, scratch);
+  }
+  _tile_release();
+}
+
+#else
+
+size_t prompt_scratch(const Model&) { return 0; }
+
+void multiply_prompt(const Linear& linear, const float* x, int rows, bool add, float* y, float*) {
+  multiply(linear, x, rows, add, y);
+}
+
+#endif
+
+// All rows of a pass, neighbouring ones of a kind together.
+void multiply_rows(const Linear& linear, const Pass& pass, const float* x, bool add, float* y, float* scratch) {
+  for (int i = 0, first = 0; i < pass.num_spans;) {
+    const bool is_prompt = pass.spans[i].is_prompt;
+    int rows = 0;
+    for (; i < pass.num_spans && bool(pass.spans[i].is_prompt) == is_prompt; ++i) rows += pass.spans[i].num_rows;
+    const float* source = x + first * size_t(linear.inputs);
+    float* target = y + first * size_t(linear.outputs);
+    if (is_prompt) multiply_prompt(linear, source, rows, add, target, scratch);
+    else multiply(linear, source, rows, add, target);
+    first += rows;
   }
 }
 
@@ -285,7 +383,7 @@ void attend(const float* query, const float* keys, const float* values, const Vi
 // ------------------------------------------------------------------------------------------- the forward
 
 struct Scratch {
-  float *hidden, *normed, *qkv, *wide, *scores;
+  float *hidden, *normed, *qkv, *wide, *scores, *prompt;
   int32_t *depths, *path;
 };
 
@@ -357,7 +455,7 @@ int attention_block(const Model& m, int index, const Cache& cache, const Pass& p
   const Layer& layer = m.layers[index];
   const bool last = index == m.num_layers - 1;
   norm_rows(m, layer.input_norm, pass.num_rows, s);
-  multiply(layer.qkv, s.normed, pass.num_rows, false, s.qkv);
+  multiply_rows(layer.qkv, pass, s.normed, false, s.qkv, s.prompt);
   size_t first = 0, kept = 0;
   for (int i = 0; i < pass.num_spans; first += pass.spans[i++].num_rows) {
     const Span& span = pass.spans[i];
@@ -371,25 +469,30 @@ int attention_block(const Model& m, int index, const Cache& cache, const Pass& p
                  size_t(span.num_rows - from) * m.hidden * sizeof(float));
     kept += span.num_rows - from;
   }
-  multiply(layer.out, s.normed, kept, true, s.hidden);
+  if (last) multiply(layer.out, s.normed, kept, true, s.hidden);
+  else multiply_rows(layer.out, pass, s.normed, true, s.hidden, s.prompt);
   return kept;
 }
 
-void mlp_block(const Model& m, const Layer& layer, int rows, const Scratch& s) {
+// `pass`: whose rows they are, or null for the rows with wanted logits, few of which are a prompt's.
+void mlp_block(const Model& m, const Layer& layer, const Pass* pass, int rows, const Scratch& s) {
   const size_t size = m.intermediate;
   norm_rows(m, layer.post_norm, rows, s);
-  multiply(layer.gate_up, s.normed, rows, false, s.wide);
+  if (pass) multiply_rows(layer.gate_up, *pass, s.normed, false, s.wide, s.prompt);
+  else multiply(layer.gate_up, s.normed, rows, false, s.wide);
   for (int row = 0; row < rows; ++row) gate(s.wide + row * 2 * size, m.intermediate, s.wide + row * size);
-  multiply(layer.down, s.wide, rows, true, s.hidden);
+  if (pass) multiply_rows(layer.down, *pass, s.wide, true, s.hidden, s.prompt);
+  else multiply(layer.down, s.wide, rows, true, s.hidden);
 }
 
-Scratch split_scratch(const Model& m, size_t rows, float* floats, int32_t* integers) {
+Scratch split_scratch(const Model& m, const Cache& cache, size_t rows, float* floats, int32_t* integers) {
   Scratch s;
   s.hidden = floats;
   s.normed = s.hidden + rows * m.hidden;
   s.qkv = s.normed + rows * normed_width(m);
   s.wide = s.qkv + rows * qkv_width(m);
   s.scores = s.wide + rows * 2 * m.intermediate;
+  s.prompt = s.scores + cache.max_length + kLanes;
   s.depths = integers;
   s.path = integers + rows;
   return s;
@@ -403,7 +506,7 @@ void run_pass(const Model& m, const Cache& cache, const Pass& pass, const Scratc
   int rows = pass.num_rows;
   for (int layer = 0; layer < m.num_layers; ++layer) {
     rows = attention_block(m, layer, cache, pass, s);
-    mlp_block(m, m.layers[layer], rows, s);
+    mlp_block(m, m.layers[layer], layer + 1 < m.num_layers ? &pass : nullptr, rows, s);
   }
   norm_rows(m, m.final_norm, rows, s);
   multiply(m.head, s.normed, rows, false, logits);
@@ -411,7 +514,7 @@ void run_pass(const Model& m, const Cache& cache, const Pass& pass, const Scratc
 
 Pass read_pass(const int32_t* words) {
   const int32_t num_spans = words[0], num_rows = words[1];
-  const int32_t* token_ids = words + 2 + 4 * num_spans;
+  const int32_t* token_ids = words + 2 + kSpanWords * num_spans;
   return {num_spans, num_rows, reinterpret_cast<const Span*>(words + 2), token_ids, token_ids + num_rows};
 }
 
@@ -446,15 +549,15 @@ int32_t polydraft_panel() { return kPanel; }
 // Floats that polydraft_forward needs as scratch for `rows` rows; it needs 2 * rows integers besides.
 int64_t polydraft_scratch(const Model* model, int32_t rows, int32_t max_length) {
   const size_t row = model->hidden + normed_width(*model) + qkv_width(*model) + 2 * size_t(model->intermediate);
-  return static_cast<int64_t>(rows * row + max_length + kLanes);
+  return static_cast<int64_t>(rows * row + max_length + kLanes + prompt_scratch(*model));
 }
 
-// Runs the pass described by `words`: [num_spans, num_rows, {slot, cached, num_rows, logits_from} a span,
+// Runs the pass described by `words`: [num_spans, num_rows, {slot, cached, num_rows, logits_from, is_prompt} a span,
 // token ids, parents], writes keys and values to the cache and the wanted rows to logits [wanted, head.outputs].
 void polydraft_forward(const Model* model, const Cache* cache, const int32_t* words, float* floats, int32_t* integers,
                        float* logits) {
   const Pass pass = read_pass(words);
-  run_pass(*model, *cache, pass, split_scratch(*model, pass.num_rows, floats, integers), logits);
+  run_pass(*model, *cache, pass, split_scratch(*model, *cache, pass.num_rows, floats, integers), logits);
 }
 
 // The most probable token of each row of logits [rows, vocab].
@@ -472,17 +575,17 @@ void polydraft_draft(const Model* model, const Cache* cache, int32_t* words, con
   Span* spans = reinterpret_cast<Span*>(words + 2);
   for (int i = 0; i < pass.num_spans; ++i) owners[i] = i;
   for (int depth = 0; pass.num_spans; ++depth) {
-    run_pass(m, *cache, pass, split_scratch(m, pass.num_rows, floats, integers), logits);
+    run_pass(m, *cache, pass, split_scratch(m, *cache, pass.num_rows, floats, integers), logits);
     int going = 0;
     for (int i = 0; i < pass.num_spans; ++i) {
       const int owner = owners[i];
       const int32_t best = first_largest(logits + i * outputs, m.head.outputs);
       token_ids[owner * stride + depth] = m.output_ids ? m.output_ids[best] : best;
       if (depth + 1 == lengths[owner]) continue;
-      spans[going] = {spans[i].slot, spans[i].cached + spans[i].num_rows, 1, 0};
+      spans[going] = {spans[i].slot, spans[i].cached + spans[i].num_rows, 1, 0, 0};
       owners[going++] = owner;
     }
-    int32_t *next = words + 2 + 4 * going, *parents = next + going;
+    int32_t *next = words + 2 + kSpanWords * going, *parents = next + going;
     for (int i = 0; i < going; ++i) {
       next[i] = token_ids[owners[i] * stride + depth];
       parents[i] = -1;
