@@ -1,6 +1,6 @@
 """`polydraft bench router`: every kind of router on one table of replayed costs, and the regret of each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from benchmarks.router_labels import Part, groups_of, measure, misleading, parts
 from benchmarks.router_table import COLUMNS, draw_router
 from configs.errors import ConfigError
 from decoding.native.build import cache_folder
-from router.costs import CostTable
+from router.costs import CostTable, Floats
+from router.decision import RoutingDecision
 from router.embedding_cache import CachedEncoder
 from router.encoder import load_encoder
 from router.hedge import HedgeRule, log_prior
 from router.kinds import KINDS, ExpectedKind, RouterKind
 from router.kinds.menu import Choices, Menu
 from router.kinds.references import always_general, oracle, topic_label
+from router.prompts import FOREIGN
 from router.topic_router import TopicRouter
 from serving.config import deployment_of
 from serving.plan import make_plan
@@ -109,30 +111,46 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
 def outcomes_of(part: Part, fitted: Mapping[str, RouterKind], router: TopicRouter) -> dict[str, Outcome]:
     """What the prompts come to under every router, best known to least."""
     menu = next(iter(fitted.values())).menu
+    decisions = router.decide_embedded(part.embeddings)
+    by_cost = fitted[ExpectedKind.name]
+    assert isinstance(by_cost, ExpectedKind)
     chosen: dict[str, Choices] = {
         "oracle": oracle(menu, part.table),
         LABEL: topic_label(menu, part.table),
-        DEPLOYED: _deployed(router, menu, part),
+        DEPLOYED: _chosen(menu, decisions),
         **{name: kind.choose(part.embeddings) for name, kind in fitted.items()},
     }
     found = {name: Outcome.of(menu, part.table, choices) for name, choices in chosen.items()}
-    found[HEDGE] = _hedged(menu, part, fitted[ExpectedKind.name])
+    found[HEDGE] = _hedged(menu, part, _predicted(decisions, by_cost))
     found["general"] = Outcome.of(menu, part.table, always_general(menu, part.table))
     found["random"] = Outcome.thrown(menu, part.table)
     return found
 
 
-def _deployed(router: TopicRouter, menu: Menu, part: Part) -> Choices:
-    """The router that serves, its gate and threshold included."""
-    return menu.of_groups(tuple(decision.draft for decision in router.decide_embedded(part.embeddings)))
+def _chosen(menu: Menu, decisions: Sequence[RoutingDecision]) -> Choices:
+    return menu.of_groups(tuple(decision.draft for decision in decisions))
 
 
-def _hedged(menu: Menu, part: Part, kind: RouterKind) -> Outcome:
-    """Hedge inside the request from a kind's prediction; a look is charged a draft step a draft, its rows nothing."""
+def _predicted(decisions: Sequence[RoutingDecision], kind: ExpectedKind) -> Floats:
+    """Cost a token of each draft by the deployed router's probabilities, gate included, float64 [n, d].
+
+    Topics that ``kind`` has no costs of count as the mean over those that it has.
+    """
+    rows = dict(zip(kind.classifier.topics, kind.class_costs.astype(np.float64), strict=True))
+    unknown = kind.class_costs.astype(np.float64).mean(axis=0)
+    found = []
+    for decision in decisions:
+        inside = sum(share * rows.get(topic, unknown) for topic, share in decision.alternatives)
+        found.append(decision.in_scope * inside + (1 - decision.in_scope) * rows.get(FOREIGN, unknown))
+    return np.array(found)
+
+
+def _hedged(menu: Menu, part: Part, predicted: Floats) -> Outcome:
+    """Hedge inside the request from a prediction; a look is charged a draft step a draft, its rows nothing."""
     rule = HedgeRule()
     found = []
-    for row, predicted in enumerate(kind.predict(part.embeddings)):
-        prior = log_prior(predicted, rule)
+    for row, costs in enumerate(predicted):
+        prior = log_prior(costs, rule)
         length = menu.lengths[int(prior.argmax())]
         accepted = [each[row] for each in part.acceptances]
         found.append((hedge_runs(accepted, prior, length, rule, part.prompt_tokens[row]), length))
