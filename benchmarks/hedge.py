@@ -99,8 +99,8 @@ def run_hedge(config: Path | None, trial: HedgeTrial) -> Report:
         notes=[
             f"costs a token in plain target runs, {length} tokens a proposal; changes, forwards and rows a prompt",
             f"a look is a forward of each draft but the one that proposes: {np.mean(prices.draft):.3f}, and {row:.4f} "
-            f"for each row but the first ({'as given' if trial.c is not None else 'measured here'}); the first look reads "
-            "the prompt, too",
+            f"for each row but the first ({'as given' if trial.c is not None else 'measured here'}); the first look "
+            "reads the prompt, too",
             f"{len(payers)} of {len(rows) - 1} rules pay for their scoring, by an interval above zero"
             + (": " + ", ".join(each["rule"] for each in payers) if payers else ""),
         ],

@@ -91,25 +91,21 @@ def router_label(
 
 
 def _setting(config: Path | None, output: Path, temperature: float, tokens: int) -> "Setting":
-    """Target and drafts of the deployment, checked."""
+    """Target and drafts of the deployment, checked; drafts of topics that it follows are among them."""
     from serving.config import deployment_of
-    from serving.deployment import Resolver
-    from serving.plan import check_version, draft_sources, spec_of
+    from serving.followed import with_followed
+    from serving.plan import make_plan
     from training.labels.job import Setting
 
     deployment = deployment_of(config)
-    resolver = Resolver(deployment)
-    target = resolver.resolve(deployment.target.model, "target", deployment.target.revision).folder
-    drafts = {name: resolver.resolve(source.model, name) for name, source in draft_sources(deployment).items()}
-    if not drafts:
+    plan = with_followed(make_plan(deployment), deployment)
+    if not plan.drafts:
         raise ConfigError(f"{deployment.name} has no drafts to label with", do="name some under drafts")
-    for draft in drafts.values():
-        check_version(deployment, draft)
     return Setting(
-        target=target,
-        drafts={name: spec_of(name, draft) for name, draft in drafts.items()},
+        target=plan.target,
+        drafts=plan.drafts,
         output=output,
-        max_length=deployment.target.max_length,
+        max_length=plan.max_length,
         temperature=temperature,
         max_tokens=tokens,
         told=_progress(),
