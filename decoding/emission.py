@@ -8,6 +8,7 @@ from torch import Tensor
 
 from decoding.laws import Law
 from decoding.logprobs import read_logprobs
+from decoding.proposal import Proposal
 from decoding.request import FinishReason, Request, StepOutput
 
 
@@ -47,6 +48,12 @@ class Recorder(Protocol):
     def end(self, request: Request, reason: FinishReason | None) -> None:
         """The request ends outside of a run: answered, for a reason that the loop does not know, or given up (None)."""
         ...
+
+
+def refused_token(proposal: Proposal, path: Sequence[int]) -> int | None:
+    """The first token proposed behind an accepted path; None if nothing was."""
+    end = path[-1] if path else -1
+    return proposal.token_ids[proposal.parents.index(end)] if end in proposal.parents else None
 
 
 def add_logprobs(logits: Tensor, emissions: Sequence[Emission]) -> None:

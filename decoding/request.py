@@ -229,7 +229,8 @@ class StepOutput:
     """What one step added to one request; ``finish_reason`` is set on its last one.
 
     A stop token is part of ``token_ids``; whether it is shown is the caller's business. ``logprobs`` has an
-    entry a token if the request wants them, else none.
+    entry a token if the request wants them, else none. ``refused`` is the proposed token in whose place the target
+    put its own; known of requests that are observed.
     """
 
     request: Request
@@ -237,3 +238,4 @@ class StepOutput:
     origins: list[Origin]
     finish_reason: FinishReason | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    refused: int | None = None

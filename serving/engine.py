@@ -263,4 +263,6 @@ def _output(step_output: StepOutput) -> Output:
     request = step_output.request
     reason = step_output.finish_reason.value if step_output.finish_reason else None
     origins, logprobs = step_output.origins, step_output.logprobs
-    return Output(request.request_id, step_output.token_ids, origins, reason, request.counts, logprobs)
+    return Output(
+        request.request_id, step_output.token_ids, origins, reason, request.counts, logprobs, step_output.refused
+    )

@@ -13,7 +13,7 @@ from serving.piece import Piece, Token
 from serving.report import report
 from serving.stopping import StopMatcher
 from serving.text import TextCodec
-from serving.wire import Output
+from serving.wire import Output, Routing
 
 
 class Generation:
@@ -29,6 +29,7 @@ class Generation:
         self.num_tokens = 0
         self.origins: Counter[Origin] = Counter()
         self._names = codec.token_bytes
+        self._told: Routing | None = None
         self._num_shown = 0  # characters
         self._detokenizer = codec.detokenizer(prompt_token_ids)
         self._matcher = StopMatcher(stops)
@@ -46,8 +47,11 @@ class Generation:
             yield self._take(output)
 
     def _take(self, output: Output) -> Piece:
+        drafted = output.counts.num_draft_tokens - self.counts.num_draft_tokens
         self.counts = output.counts
-        piece = Piece(output.counts.num_target_runs, offset=self._num_shown)
+        piece = Piece(output.counts.num_target_runs, offset=self._num_shown, drafted=drafted, routing=self._news())
+        if output.refused is not None and output.origins[-1] is Origin.CORRECTED:
+            piece.refused = Token(output.refused, self._names[output.refused].decode(errors="replace"), Origin.DRAFT)
         reason = FinishReason(output.finish_reason) if output.finish_reason else None
         for index, (token_id, origin) in enumerate(zip(output.token_ids, output.origins, strict=True)):
             is_end = reason is FinishReason.STOP and index == len(output.token_ids) - 1
@@ -64,6 +68,11 @@ class Generation:
         self._num_shown += len(piece.text)
         self.origins.update(token.by for token in piece.tokens)
         return piece
+
+    def _news(self) -> Routing | None:
+        """The routing, once."""
+        is_news, self._told = self.ticket.routing is not self._told, self.ticket.routing
+        return self._told if is_news else None
 
     def _end(self, piece: Piece, reason: FinishReason) -> None:
         if not self._matcher.stopped:

@@ -1,10 +1,11 @@
 """What one target run added to an answer, as text."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from decoding.request import Origin
 from serving.logprobs import NamedLogprob
+from serving.wire import Routing
 
 
 @dataclass(slots=True)
@@ -19,11 +20,18 @@ class Token:
 
 @dataclass(slots=True)
 class Piece:
-    """What one target run added; ``offset`` characters of the answer came before it."""
+    """What one target run added; ``offset`` characters of the answer came before it.
+
+    ``drafted`` tokens were proposed; ``refused`` is the one in whose place the last token stands, where known;
+    ``routing`` is there if it is news.
+    """
 
     run: int
     tokens: list[Token] = field(default_factory=list)
     offset: int = 0
+    drafted: int = 0
+    refused: Token | None = None
+    routing: Routing | None = None
 
     @property
     def text(self) -> str:
@@ -44,4 +52,10 @@ class Piece:
 
     def document(self) -> dict[str, Any]:
         """As it stands in a reply: pieces of text concatenate to the answer."""
-        return {"run": self.run, "tokens": [{"id": t.id, "text": t.text, "by": t.by.value} for t in self.tokens]}
+        tokens = [{"id": each.id, "text": each.text, "by": each.by.value} for each in self.tokens]
+        document: dict[str, Any] = {"run": self.run, "drafted": self.drafted, "tokens": tokens}
+        if self.refused is not None:
+            document["refused"] = {"id": self.refused.id, "text": self.refused.text}
+        if self.routing is not None:
+            document["routing"] = asdict(self.routing)
+        return document

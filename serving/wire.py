@@ -51,7 +51,10 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Tokens that one step gave to one request, its counts after that step, and log-probabilities if it wants them."""
+    """Tokens that one step gave to one request, its counts after that step, and log-probabilities if it wants them.
+
+    With those it learns which proposed token was ``refused``, if one was.
+    """
 
     request_id: str
     token_ids: list[int]
@@ -59,6 +62,7 @@ class Output:
     finish_reason: str | None
     counts: SpeculationCounts
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    refused: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +145,14 @@ def _traces(status: Status) -> tuple[Any, ...]:
 def _pack(output: Output) -> _Row:
     letters = "".join(_LETTERS[origin] for origin in output.origins)
     row = [output.request_id, output.token_ids, letters, output.finish_reason, _COUNTS(output.counts)]
-    return [*row, [(each.logprob, each.top) for each in output.logprobs]] if output.logprobs else row
+    return [*row, [(each.logprob, each.top) for each in output.logprobs], output.refused] if output.logprobs else row
 
 
 def _unpack(row: _Row) -> Output:
-    request_id, token_ids, letters, finish_reason, counts, *logprobs = row
+    request_id, token_ids, letters, finish_reason, counts, *observed = row
     origins = [_ORIGINS[letter] for letter in letters]
-    output = Output(request_id, token_ids, origins, finish_reason, SpeculationCounts(*counts))
-    for logprob, top in logprobs[0] if logprobs else ():
+    logprobs, refused = observed or ((), None)
+    output = Output(request_id, token_ids, origins, finish_reason, SpeculationCounts(*counts), refused=refused)
+    for logprob, top in logprobs:
         output.logprobs.append(TokenLogprob(logprob, tuple((token_id, value) for token_id, value in top)))
     return output
