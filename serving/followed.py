@@ -7,7 +7,7 @@ from configs.errors import PolydraftError
 from drafts.pool import DraftSpec
 from serving.config import Deployment
 from serving.deployment import Resolver
-from serving.plan import Plan, check_version, spec_of
+from serving.plan import Plan, check_version, draft_sources, spec_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,3 +30,17 @@ def with_followed(plan: Plan, deployment: Deployment) -> Plan:
         else:
             found[topic] = spec_of(topic, draft)
     return replace(plan, drafts={**plan.drafts, **found})
+
+
+def drafts_now(deployment: Deployment) -> dict[str, DraftSpec]:
+    """Every draft that the deployment serves as the registry has it at this moment; not checked against the target.
+
+    Raises:
+        RegistryError: it cannot be asked, or lacks one that the deployment names.
+        CheckpointError: a folder is gone.
+    """
+    resolver = Resolver(deployment)
+    references = {name: source.model for name, source in draft_sources(deployment).items()}
+    if deployment.drafts.follow:
+        references |= resolver.further_topics()
+    return {name: spec_of(name, resolver.resolve(reference, name)) for name, reference in references.items()}
