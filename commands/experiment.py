@@ -24,6 +24,7 @@ class Experiment(StrEnum):
     LOSSES = "losses"
     SIZE = "size"
     SHIFT = "shift"
+    NEWTOPIC = "newtopic"
 
 
 def experiment(
@@ -49,8 +50,10 @@ def experiment(
     losses: every distillation loss, on a draft that goes on from the general one.
     size: a small distilled draft beside an untuned one of seven times its size.
     shift: streams whose topic changes, before drafts that learn while they serve and drafts that do not (one seed).
+    newtopic: a topic that nothing has learned, streamed at a running server until it has a draft there (one seed).
     """
     from benchmarks.experiments import command_of, run_experiment
+    from benchmarks.newtopic import run_newtopic
     from benchmarks.shift import run_shift
     from serving.config import deployment_of
     from serving.plan import make_plan
@@ -67,6 +70,8 @@ def experiment(
     command = command_of(name.value, data, quick, chosen)
     if name is Experiment.SHIFT:
         found = run_shift(material, command, hint)
+    elif name is Experiment.NEWTOPIC:
+        found = run_newtopic(material, command, hint)
     else:
         found = run_experiment(name.value, material, command, hint)
     deliver(found, report, as_json, output)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -46,10 +47,11 @@ def learn(
     between = Throttle(meter, deployment.learning.max_utilisation, _stop_event(), hint)
     subjects, place = _subjects(deployment, between, hint)
     with alone(place):
-        beside = _shadow(deployment, between)
+        beside = {"shadow scoring": _shadow(deployment, between), "new topics": _lookout(config, between)}
         if once:
             promoted = do_once(subjects)
-            beside()
+            for work in beside.values():
+                work()
         else:
             folder = deployment.traces.path(deployment.name)
             hint(f"Learning from {folder}, {len(subjects)} drafts; stop it with Ctrl-C, it goes on where it was")
@@ -93,8 +95,9 @@ def _subjects(
 ) -> tuple[list["Subject"], Path]:
     """Every draft that an alias leads to, and the folder of their learner's state."""
     from drafts.pool import GENERAL
+    from drafts.section import DraftSource
     from registry.names import CHAMPION, Reference
-    from serving.deployment import REGISTRY_SCHEME, open_registry
+    from serving.deployment import REGISTRY_SCHEME, Resolver, open_registry
     from serving.plan import draft_sources
     from training.online.publish import Book
     from training.online.state import Desk
@@ -104,6 +107,9 @@ def _subjects(
     place = registry.location.state / "learning" / deployment.name
     setting = _setting(deployment, between, say)
     sources = draft_sources(deployment)
+    if deployment.drafts.follow:
+        further = Resolver(deployment).further_topics()
+        sources |= {topic: DraftSource(model=reference) for topic, reference in further.items()}
     topics = {name: None if name == GENERAL else name for name in sources}  # of traces
     found = []
     for name, source in sources.items():
@@ -121,6 +127,20 @@ def _subjects(
     return found, place
 
 
+def _lookout(config: Path | None, between: "Throttle") -> Callable[[], None]:
+    """Looks for new topics among what the router rejects; nothing where there is no router."""
+    from commands.topic_place import open_place
+    from training.topics.lookout import Lookout
+
+    place = open_place(config)
+    if place.deployment.router is None:
+        return lambda: None
+    folder = place.traces(None)
+    state = place.proposals.path.parent
+    make = partial(place.scout, folder, None, state)
+    return Lookout(folder, place.source.fingerprint, place.proposals, make, between)
+
+
 def _shadow(deployment: "Deployment", between: "Throttle") -> Callable[[], None]:
     """Shadow scoring of the drafts that were not chosen; nothing where no share of the traces is wanted."""
     if not deployment.learning.shadow_share:
@@ -129,19 +149,17 @@ def _shadow(deployment: "Deployment", between: "Throttle") -> Callable[[], None]
 
     from decoding.checkpoint import fingerprint
     from serving.deployment import Resolver, open_registry
-    from serving.plan import draft_sources, spec_of
+    from serving.followed import drafts_now
     from training.labels.questions import PromptText
     from training.labels.shadow import Shadow, Watch
     from training.online.trial import LENGTH
 
-    resolver = Resolver(deployment)
-    target = resolver.resolve(deployment.target.model, "target", deployment.target.revision).folder
-    sources = draft_sources(deployment)
+    target = Resolver(deployment).resolve(deployment.target.model, "target", deployment.target.revision).folder
     watch = Watch(
         log=deployment.traces.path(deployment.name),
         target=fingerprint(target),
         folder=open_registry(deployment).location.state / "labels" / deployment.name,
-        drafts=lambda: {name: spec_of(name, resolver.resolve(each.model, name)) for name, each in sources.items()},
+        drafts=partial(drafts_now, deployment),
         text_of=PromptText(AutoTokenizer.from_pretrained(target)),
         share=deployment.learning.shadow_share,
         length=deployment.decoding.num_draft_tokens or LENGTH,

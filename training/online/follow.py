@@ -1,7 +1,7 @@
 """All topics of a deployment, one after the other, until somebody says stop."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,20 +31,19 @@ def follow(
     subjects: Sequence[Subject],
     between: Throttle,
     seconds: float = _POLL_SECONDS,
-    beside: Callable[[], None] | None = None,
+    beside: Mapping[str, Callable[[], None]] | None = None,
 ) -> int:
     """Go on until told to stop; how many promotions there were.
 
     A topic whose registry or draft cannot be used is said once and tried again.
 
     Args:
-        beside: further work on the traces, a little of it a call (`training.labels.shadow`).
+        beside: further work on the traces by name, a little of it a call (`training.labels.shadow`).
     """
     promoted = 0
     complaints: dict[str, str] = {}
     work: dict[str, Callable[[], bool | None]] = {each.book.topic: partial(cycle, each) for each in subjects}
-    if beside is not None:
-        work["shadow scoring"] = beside
+    work.update(beside or {})
     try:
         while True:
             for name, do in work.items():

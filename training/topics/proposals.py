@@ -81,10 +81,6 @@ class Scout:
     foreign: Embeddings | None = None
     say: Callable[[str], None] = lambda _: None
 
-    def num_unrouted(self) -> int:
-        """Recorded requests of no topic; nothing but headers is read."""
-        return sum(1 for _ in TraceReader(self.folder, {None}, self.target).entries())
-
     def rejected(self) -> Rejected:
         """What the router rejects now."""
         return rejected_of(self._newest({None}, _MOST), self._newest(set(self.router.topics), _MOST_ROUTED), self)
@@ -93,20 +89,26 @@ class Scout:
         """Raise what is dense and not known yet, and remember it; those that are raised now."""
         found, before = self.rejected(), self.file.read()
         raised, looks = propose(found, before, self.foreign, self.encoder.fingerprint, self.router.topics)
-        self.file.write(Proposals((*before.known, *raised), looks, self.num_unrouted()))
+        self.file.write(Proposals((*before.known, *raised), looks, num_unrouted(self.folder, self.target)))
         for each in raised:
             self.say(each.sentence)
         return raised
-
-    def is_due(self) -> bool:
-        """Whether enough requests were rejected since the last look."""
-        new = self.num_unrouted()
-        return new >= LEAST_REQUESTS and new - self.file.read().rejected >= LOOK_EVERY
 
     def _newest(self, topics: Collection[str | None], most: int) -> Traffic:
         number = sum(1 for _ in TraceReader(self.folder, topics, self.target).entries())
         traces = TraceReader(self.folder, topics, self.target)
         return traffic_of((each for place, each in enumerate(traces) if place >= number - most), self.text_of)
+
+
+def num_unrouted(folder: Path, target: str) -> int:
+    """Recorded requests of no topic; nothing but headers is read."""
+    return sum(1 for _ in TraceReader(folder, {None}, target).entries())
+
+
+def is_due(folder: Path, target: str, file: ProposalFile) -> bool:
+    """Whether enough requests without a topic have come since the last look."""
+    now = num_unrouted(folder, target)
+    return now >= LEAST_REQUESTS and now - file.read().rejected >= LOOK_EVERY
 
 
 def rejected_of(unrouted: Traffic, routed: Traffic, scout: Scout) -> Rejected:
