@@ -85,7 +85,7 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
     notes, facts = verdict(*selected["all"])
     given = "measured here" if trial.c is None else "as given"
     notes += [
-        f"{len(train.table)} prompts to learn from, {int(groups['all'].sum())} held out of topics with a draft, "
+        f"{len(train.table)} prompts for the kinds to learn from, not for the deployed router; {int(groups['all'].sum())} held out of topics with a draft, "
         f"{len(misled.table)} misleading ones of our own; greedy answers of up to {trial.tokens} tokens",
         f"c {prices.draft[0]:.3f}, w({len(prices.width)}) {prices.width[-1]:.2f} {given}; ± is half a 95 % bootstrap "
         f"interval over prompts; drafts may have learned from the train prompts, which flatters each on its own topic",
@@ -136,12 +136,15 @@ def _predicted(decisions: Sequence[RoutingDecision], kind: ExpectedKind) -> Floa
 
     Topics that ``kind`` has no costs of count as the mean over those that it has.
     """
-    rows = dict(zip(kind.classifier.topics, kind.class_costs.astype(np.float64), strict=True))
-    unknown = kind.class_costs.astype(np.float64).mean(axis=0)
+    costs, tokens = kind.class_costs.astype(np.float64), kind.class_tokens.astype(np.float64)
+    classes = {name: (tokens[row], costs[row]) for row, name in enumerate(kind.classifier.topics)}
+    unknown = float(tokens.mean()), tokens @ costs / tokens.sum()
     found = []
     for decision in decisions:
-        inside = sum(share * rows.get(topic, unknown) for topic, share in decision.alternatives)
-        found.append(decision.in_scope * inside + (1 - decision.in_scope) * rows.get(FOREIGN, unknown))
+        shares = [(topic, share * decision.in_scope) for topic, share in decision.alternatives]
+        seen = [(share, *classes.get(name, unknown)) for name, share in [*shares, (FOREIGN, 1 - decision.in_scope)]]
+        whole = sum(share * length for share, length, _ in seen)
+        found.append(sum(share * length * each for share, length, each in seen) / whole)
     return np.array(found)
 
 

@@ -28,6 +28,8 @@ class TopicKind:
         classifier: embedding -> probability of each class, calibrated by its temperature.
         class_drafts: the draft that each class leads to, int64 [classes].
         class_costs: mean cost a token of each draft on each class, float32 [classes, d].
+        class_tokens: mean length of the answers of each class, float32 [classes]; a wrong draft costs a long answer
+            more than it costs a short one.
     """
 
     name: ClassVar[str] = "logistic"
@@ -36,6 +38,7 @@ class TopicKind:
     classifier: TopicClassifier
     class_drafts: Choices
     class_costs: NDArray[np.float32]
+    class_tokens: NDArray[np.float32]
 
     @classmethod
     def fit(cls, embeddings: NDArray[np.float32], table: CostTable, prices: Prices, seed: int) -> Self:
@@ -59,8 +62,10 @@ class TopicKind:
     ) -> Self:
         classifier = _fit_classifier(embeddings, names, classes, weights, seed)
         costs, member = menu.costs(table), np.eye(len(names))[classes]
-        class_costs = (member.T @ costs) / (member.T @ table.tokens[:, None])
-        return cls(menu, classifier, menu.of_groups(names), class_costs.astype(np.float32))
+        tokens = member.T @ table.tokens
+        class_costs = (member.T @ costs) / tokens[:, None]
+        class_tokens = (tokens / member.sum(axis=0)).astype(np.float32)
+        return cls(menu, classifier, menu.of_groups(names), class_costs.astype(np.float32), class_tokens)
 
     def probabilities(self, embeddings: NDArray[np.float32]) -> Probabilities:
         """Of each class, float64 [n, classes]."""
@@ -68,7 +73,8 @@ class TopicKind:
 
     def predict(self, embeddings: NDArray[np.float32]) -> Floats:
         """Expected cost a token of each draft in plain target runs, float64 [n, d]."""
-        return np.asarray(self.probabilities(embeddings) @ self.class_costs)
+        tokens = self.probabilities(embeddings) * self.class_tokens
+        return np.asarray(tokens @ self.class_costs / tokens.sum(axis=1, keepdims=True))
 
     def choose(self, embeddings: NDArray[np.float32]) -> Choices:
         """The draft of the most probable class, int64 [n]."""
@@ -83,6 +89,7 @@ class TopicKind:
             "temperature": np.array([self.classifier.temperature], dtype=np.float32),
             "class_drafts": self.class_drafts.astype(np.float32),
             "class_costs": self.class_costs,
+            "class_tokens": self.class_tokens,
         }
 
     @classmethod
@@ -91,7 +98,8 @@ class TopicKind:
         names = tuple(map(str, range(len(arrays["bias"]))))
         classifier = TopicClassifier(names, arrays["weights"], arrays["bias"], float(arrays["temperature"][0]))
         class_drafts = arrays["class_drafts"].astype(np.int64)
-        return cls(Menu.from_arrays(drafts, arrays), classifier, class_drafts, arrays["class_costs"])
+        costs, tokens = arrays["class_costs"], arrays["class_tokens"]
+        return cls(Menu.from_arrays(drafts, arrays), classifier, class_drafts, costs, tokens)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,18 @@ class TestWhatTellsThemApart:
         assert {DRAFTS[i] for i in by_name.choose(embeddings[chat])} == {"chat"}
         assert {DRAFTS[i] for i in by_cost.choose(embeddings[chat])} == {"math"}
 
+    def test_between_two_topics_the_one_with_the_longer_answers_weighs_more(self) -> None:
+        """A wrong draft costs them more, so that expected cost leans to theirs where names are a toss-up."""
+        embeddings, table = toy_costs()
+        long = np.where(np.array(table.groups) == "math", 10, 1)
+        table = replace(table, tokens=table.tokens * long, runs=table.runs * long[:, None, None])
+        fitted = ExpectedKind.fit(embeddings, table, PRICES, seed=0)
+        between = (np.eye(12)[:1] + np.eye(12)[1:2]).astype(np.float32) / np.float32(2**0.5)
+        sure = fitted.probabilities(between)[0, [1, 2]]
+
+        assert abs(sure[0] - sure[1]) < 0.3
+        assert DRAFTS[int(fitted.choose(between)[0])] == "math"
+
     def test_a_name_without_a_draft_leads_to_the_general_one(self) -> None:
         """Out of scope is such a name."""
         embeddings, table = toy_costs()
