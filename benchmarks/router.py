@@ -85,7 +85,8 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
     notes, facts = verdict(*selected["all"])
     given = "measured here" if trial.c is None else "as given"
     notes += [
-        f"{len(train.table)} prompts for the kinds to learn from, not for the deployed router; {int(groups['all'].sum())} held out of topics with a draft, "
+        f"{len(train.table)} prompts for the kinds to learn from (deployed has its own); "
+        f"{int(groups['all'].sum())} held out of topics with a draft, "
         f"{len(misled.table)} misleading ones of our own; greedy answers of up to {trial.tokens} tokens",
         f"c {prices.draft[0]:.3f}, w({len(prices.width)}) {prices.width[-1]:.2f} {given}; ± is half a 95 % bootstrap "
         f"interval over prompts; drafts may have learned from the train prompts, which flatters each on its own topic",
