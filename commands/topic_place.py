@@ -12,6 +12,7 @@ from configs.errors import ConfigError, RouterError
 
 if TYPE_CHECKING:
     from registry.store import Registry
+    from registry.version import Version
     from router.embedding_cache import CachedEncoder
     from router.proposal import ProposalFile
     from router.topic_router import TopicRouter
@@ -69,6 +70,21 @@ class Place:
         return find_parent(
             self.registry, name, topic, None, sources, lambda reference: resolver.resolve(reference, topic).folder
         )
+
+    def versions(self) -> "dict[str, Version]":
+        """The registered version behind every draft that serves, by name."""
+        from registry.names import Reference
+        from serving.deployment import REGISTRY_SCHEME, Resolver
+        from serving.plan import draft_sources
+
+        sources = {name: source.model for name, source in draft_sources(self.deployment).items()}
+        if self.deployment.drafts.follow:
+            sources |= Resolver(self.deployment).further_topics()
+        return {
+            name: self.registry.get(Reference.parse(model))
+            for name, model in sources.items()
+            if model.startswith(REGISTRY_SCHEME)
+        }
 
     def workshop(self, work: Path, command: str, steps: int) -> "Workshop":
         """Where topics are changed."""

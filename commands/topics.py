@@ -1,5 +1,6 @@
 """`polydraft topics`: how many drafts there should be, new topics, and whether the traffic drifts."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,11 @@ import typer
 from commands import topic_changes
 from commands.options import AsJson, ConfigFile, Output, ReportFolder, deliver, numbers
 from commands.topic_place import WORK, Data, Place, Traces, Work, command_of, open_place
-from configs.console import hint
+from configs.console import EXIT_NO, hint
 from configs.errors import ConfigError
+from drafts.pool import GENERAL
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(no_args_is_help=True, help="Topics from traffic: how many, new ones, drift.")
 for _name, _command in topic_changes.COMMANDS.items():
@@ -71,9 +75,35 @@ def discover(
     deliver(found, report, as_json, output)
 
 
+@app.command("drift")
+def drift(
+    traces: Traces = None,
+    limit: Annotated[int, typer.Option(min=100, help="Newest traces that are looked at.")] = 6000,
+    work: Work = WORK,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Whether queries or acceptance have drifted, by topic; exit code 0 if not, 1 if so."""
+    place = open_place(config)
+    from benchmarks.drift import drift_report
+    from training.topics.drift import Drift, drifted
+    from training.topics.sources import log_of
+
+    log = log_of(place.source, place.traces(traces), limit)
+    encoder = place.encoder(work / "embeddings")
+    found = drift_report(Drift(log, encoder, place.versions(), GENERAL, hint), command_of("drift", traces=traces))
+    what = drifted(found.rows)
+    place.proposals.note_drift(what)
+    deliver(found, report, as_json, output)
+    for each in what:
+        logger.warning("drift: %s", each)
+    raise typer.Exit(EXIT_NO if what else 0)
+
+
 def _general(place: Place) -> Path:
     """The folder of the draft that all others go on from."""
-    from drafts.pool import GENERAL
     from serving.deployment import Resolver
 
     general = place.deployment.drafts.general

@@ -1,6 +1,7 @@
 """Proposals of new topics, in a file that the learner writes and the server shows."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -114,6 +115,23 @@ class ProposalFile:
         """Whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, json.dumps(asdict(proposals)))
+
+    @property
+    def drift_path(self) -> Path:
+        """Where the last look for drift is noted, beside the proposals."""
+        return self.path.with_name("drift.json")
+
+    def note_drift(self, what: Sequence[str]) -> None:
+        """Remember what drifted, for the server to show."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.drift_path, json.dumps(list(what)))
+
+    def drift(self) -> list[str]:
+        """What the last look found; nothing where there was none."""
+        try:
+            return [str(each) for each in json.loads(self.drift_path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError):
+            return []
 
 
 def proposal_file(state: Path, deployment: str) -> ProposalFile:
