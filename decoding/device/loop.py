@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from decoding.controller import LengthController
+from decoding.device import transfer
 from decoding.device.model import DeviceModel
 from decoding.device.proposal import DeviceProposal
 from decoding.device.sampling import cuts, settings_of
-from decoding.device.transfer import read, upload
+from decoding.device.transfer import upload
 from decoding.device.verification import Chains, verify_greedily, verify_sampled
 from decoding.drafter import Drafter
 from decoding.emission import Recorder
@@ -84,7 +85,7 @@ class DeviceStepLoop(StepLoop):
         if not emitting:
             return []
         outputs: list[StepOutput] = []
-        for turn, (accepted, *tokens) in zip(emitting, read(self._verdicts(emitting, logits)), strict=True):
+        for turn, (accepted, *tokens) in zip(emitting, transfer.read(self._verdicts(emitting, logits)), strict=True):
             turn.proposal.token_ids[:accepted] = tokens[:accepted]
             outputs.append(self._commit(turn, VerificationResult(list(range(accepted)), tokens[accepted])))
         return outputs
@@ -131,7 +132,7 @@ class DeviceStepLoop(StepLoop):
     def _read_proposals(self, turns: list[Turn]) -> None:
         """Put drafted tokens where the ordinary rules look for them."""
         if self.target.drafted is not None:
-            known = read(self.target.drafted)
+            known = transfer.read(self.target.drafted)
             for turn in turns:
                 own = turn.proposal.token_ids
                 own[:] = [known[-1 - token_id] if token_id < 0 else token_id for token_id in own]

@@ -1,6 +1,6 @@
 """`LanguageModel` on an accelerator: all rows of a pass in the same kernels, passes in few sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, zip_longest
@@ -12,13 +12,14 @@ from torch import Tensor
 from decoding.cache import KVCache
 from decoding.checkpoint import read_config, read_weights
 from decoding.config import ModelConfig
+from decoding.device import transfer
 from decoding.device.attention import PAGE, attention_for
 from decoding.device.graphs import Graphs, cuda_graphs
 from decoding.device.passes import DraftMode, Network
 from decoding.device.placement import Placement
 from decoding.device.rows import EXACT_ROWS, ROW_COUNTS, SPARE_SLOT, Rows, row_count, rows_of
 from decoding.device.sampling import cuts, settings_of
-from decoding.device.transfer import read, upload
+from decoding.device.transfer import upload
 from decoding.device.weights import DeviceWeights
 from decoding.model import PlainGreedy
 from decoding.request import SamplingParams
@@ -42,7 +43,7 @@ class DeviceModel(PlainGreedy):
     def __init__(
         self,
         config: ModelConfig,
-        weights: dict[str, Tensor],
+        weights: Mapping[str, Tensor],
         num_slots: int,
         max_length: int,
         placement: Placement,
@@ -82,7 +83,7 @@ class DeviceModel(PlainGreedy):
         """Load a Hugging Face folder; see `decoding.checkpoint` for what is refused."""
         return cls(read_config(folder, max_length), read_weights(folder), num_slots, max_length, placement)
 
-    def prepare(self, weights: dict[str, Tensor]) -> DeviceWeights:
+    def prepare(self, weights: Mapping[str, Tensor]) -> DeviceWeights:
         """Bring another set of weights of the same architecture to the device; may run beside passes."""
         return DeviceWeights(self.config, weights, self.placement.device, self.placement.dtype)
 
@@ -108,7 +109,7 @@ class DeviceModel(PlainGreedy):
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """See `LanguageModel.draft`."""
         drafted, _ = self.draft_chains(spans, lengths, [_GREEDY] * len(spans), [])
-        return [tokens[:length] for tokens, length in zip(read(drafted), lengths, strict=True)]
+        return [tokens[:length] for tokens, length in zip(transfer.read(drafted), lengths, strict=True)]
 
     @torch.no_grad()
     def draft_chains(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from decoding.device.transfer import read
+from decoding.device import transfer
 from decoding.proposal import Proposal, Scheme
 
 
@@ -31,7 +31,7 @@ def on_host(proposals: Sequence[Proposal]) -> list[Proposal]:
     asked = [each.drafted for each in proposals if isinstance(each, DeviceProposal) and each.drafted is not None]
     if not asked:
         return list(proposals)
-    tokens = iter(read(torch.cat(asked)))
+    tokens = iter(transfer.read(torch.cat(asked)))
     return [
         replace(each, token_ids=[next(tokens) for _ in each.token_ids], drafted=None)
         if isinstance(each, DeviceProposal) and each.drafted is not None

@@ -1,6 +1,6 @@
 """Weights on a device, fused as passes use them, and exchanged in place: captured graphs keep their addresses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import torch
@@ -30,7 +30,7 @@ class DeviceLayer:
 class DeviceWeights:
     """One set of weights of an architecture on ``device`` in ``dtype``."""
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], device: torch.device, dtype: torch.dtype):
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype):
         def moved(tensor: Tensor) -> Tensor:
             return tensor.to(device=device, dtype=dtype)
 

@@ -8,10 +8,8 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-import decoding.device.loop
-import decoding.device.model
-import decoding.device.proposal
 import decoding.device.verification
+from decoding.device import transfer
 from decoding.device.loop import DeviceStepLoop, make_loop
 from decoding.device.model import DeviceModel
 from decoding.device.placement import CPU
@@ -71,8 +69,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(tensor.numel())
         return tensor.tolist()
 
-    for module in (decoding.device.loop, decoding.device.model, decoding.device.proposal):
-        monkeypatch.setattr(module, "read", counted)
+    monkeypatch.setattr(transfer, "read", counted)
     return sizes
 
 

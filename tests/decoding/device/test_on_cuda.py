@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from decoding.checkpoint import read_config, read_weights
+from decoding.device import transfer
 from decoding.device.attention import gathered_attention, paged_attention
 from decoding.device.graphs import Graphs
 from decoding.device.loop import make_loop
@@ -110,9 +111,7 @@ def test_float32_answers_are_the_cpus() -> None:
 
 def test_nothing_waits_but_the_read_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch raises at every synchronisation outside `read`, for greedy and for sampled requests."""
-    import decoding.device.loop as module
-
-    read, count = module.read, [0]
+    read, count = transfer.read, [0]
 
     def allowed(tensor: torch.Tensor) -> list[object]:
         torch.cuda.set_sync_debug_mode("default")
@@ -127,7 +126,7 @@ def test_nothing_waits_but_the_read_at_the_end(monkeypatch: pytest.MonkeyPatch) 
         loop.admit(request_of(n, [5, 6, 7], sampling, "sql"))
     for _ in range(12):  # captures wait; they are behind us then
         loop.step()
-    monkeypatch.setattr(module, "read", allowed)
+    monkeypatch.setattr(transfer, "read", allowed)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import decoding.device.loop
-import decoding.device.model
+from decoding.device import transfer
 from decoding.device.attention import attention_for, paged_attention
 from decoding.device.loop import make_loop
 from decoding.device.model import DeviceModel
@@ -71,8 +71,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         shapes.append(list(tensor.shape))
         return _zeros(list(tensor.shape))
 
-    monkeypatch.setattr(decoding.device.loop, "read", made_up)
-    monkeypatch.setattr(decoding.device.model, "read", made_up)
+    monkeypatch.setattr(transfer, "read", made_up)
     return shapes
 
 
