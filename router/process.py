@@ -29,7 +29,7 @@ MAX_BATCH = 32
 MAX_CHARACTERS = 16_384
 _CLOSE_SECONDS = 2.0
 _PARENT_CHECK_SECONDS = 5.0
-_NICE = 10
+_NICE = 5
 
 RequestId = int | str
 MakeEncoder = Callable[[], "Encoder"]
