@@ -29,12 +29,17 @@ class Board:
             self._open = [{"name": each.name, "requests": each.requests, "words": list(each.words)} for each in found]
         return self._open
 
+    @property
+    def drifted(self) -> list[str]:
+        """What the last `polydraft topics drift` found."""
+        return self._file.drift()
+
 
 def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board | None = None) -> dict[str, Any]:
     """``status`` is ready, starting or not ready; ``reasons`` say why, or what works only in part.
 
-    ``router_version`` decides; null where none does yet. ``topics`` are those added while serving, and those that the
-    traffic proposes (`polydraft topics propose`).
+    ``router_version`` decides; null where none does yet. ``topics`` are those added while serving, those that the
+    traffic proposes (`polydraft topics propose`), and what had drifted when `polydraft topics drift` last looked.
     ``traces`` counts those written and dropped since the start; null where none are kept.
     """
     status, reasons = "ready", []
@@ -55,6 +60,10 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
         reasons = [*reasons, f"the router stays as it is: {state.router_refused}"]
     load = asdict(state.load if state else Load())
     known = {"status": status, "reasons": reasons, "model": model, "router": router, "slots": slots, **load}
-    topics = {"added": list(state.added) if state else [], "proposed": board.open if board else []}
+    topics = {
+        "added": list(state.added) if state else [],
+        "proposed": board.open if board else [],
+        "drifted": board.drifted if board else [],
+    }
     version = state.router_version if state else ""
     return {**known, "router_version": version or None, "traces": traces, "topics": topics}
