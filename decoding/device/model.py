@@ -69,7 +69,7 @@ class DeviceModel(PlainGreedy):
             cosines=cosines.to(device),
             sines=sines.to(device),
             output_ids=None if kept is None else torch.tensor(kept, device=device),
-            attend=attention_for(device, dtype, config.num_heads, config.num_kv_heads, config.head_dim),
+            attend=attention_for(self.cache.keys[0], config.num_heads, placement.exact),
         )
         self.num_weight_bytes = self.network.weights.num_bytes
         self.drafted: Tensor | None = None

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 import decoding.device.loop
 from decoding.device import transfer
-from decoding.device.attention import attention_for, paged_attention
+from decoding.device.attention import paged_attention
 from decoding.device.loop import make_loop
 from decoding.device.model import DeviceModel
 from decoding.device.placement import Placement
@@ -190,10 +190,6 @@ def test_flash_attention_gets_what_its_signature_says(device: torch.device) -> N
     queries = torch.empty(5, 4, 64, device=device, dtype=torch.bfloat16)
     keys = torch.empty(3, 2, 256, 64, device=device, dtype=torch.bfloat16)
     slots, places = (torch.zeros(5, dtype=torch.int64, device=device) for _ in range(2))
-    assert paged_attention(queries, keys, keys, slots, places).shape == queries.shape
-
-
-def test_no_flash_attention_where_it_cannot_be() -> None:
-    """Off a GPU, and in float32, rows gather what they see."""
-    for dtype in (torch.float32, torch.bfloat16):
-        assert attention_for(torch.device("cpu"), dtype, 4, 2, 64).__name__ == "gathered_attention"
+    for num_splits, has_key_starts in ((None, False), (1, True)):
+        found = paged_attention(queries, keys, keys, slots, places, num_splits, has_key_starts)
+        assert (found.shape, found.device) == (queries.shape, device)
