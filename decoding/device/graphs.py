@@ -54,16 +54,17 @@ def cuda_graphs(device: torch.device) -> Graphs:
     pool = torch.cuda.graph_pool_handle()
 
     def capture(function: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs]:
-        aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UPS):
-                function()
-        torch.cuda.current_stream(device).wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may load weights meanwhile; they are no part of this.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            outputs = function()
+        with torch.cuda.device(device):
+            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UPS):
+                    function()
+            torch.cuda.current_stream(device).wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may load weights meanwhile; they are no part of this.
+            with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
+                outputs = function()
         return graph.replay, outputs
 
     return Graphs(capture)

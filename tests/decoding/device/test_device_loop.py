@@ -23,8 +23,10 @@ from drafts.device_drafter import DeviceDrafter
 from drafts.expansion import Expansion
 from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
+from drafts.pool import DraftPool, DraftSpec
 from drafts.prompt_lookup import PromptLookup
 from drafts.tree_drafter import TreeDrafter
+from tests.decoding.conftest import Checkpoint
 from tests.decoding.device.recorded import recorded_graphs
 from tests.decoding.device.tiny import CONFIG, TOKEN_IDS, request_of, small_config, tiny_model, tiny_weights
 
@@ -159,6 +161,31 @@ def test_a_draft_may_be_left_and_taken_up_again() -> None:
         if turn == 1:
             loop.cancel("1")
     assert request.generated == plain_answers()[0]
+
+
+def test_a_pool_of_device_models_swaps_versions_between_steps(checkpoint: Checkpoint) -> None:
+    """Drafts that are loaded on first use, merged, and replaced in mid-answer, on a target of another family."""
+    folders = {name: checkpoint(family) for name, family in (("target", "qwen3"), ("sql", "llama"), ("new", "qwen3"))}
+    pool = DraftPool(
+        {name: DraftSpec(name, f"{name}@v1", folders["sql"]) for name in ("general", "sql")},
+        lambda folder: DeviceModel.from_folder(folder, 4, 64, CPU),
+    )
+    target = DeviceModel.from_folder(folders["target"], 4, 64, CPU)
+    loop = make_loop(target, pool, num_draft_tokens=3)
+    names = [pool.select(name) for name in ("sql", "general", "sql+general", "lookup")]
+    requests = [request_of(n, PROMPTS[n], SamplingParams(max_tokens=24), name) for n, name in enumerate(names)]
+    for request in requests:
+        loop.admit(request)
+    for _ in range(4):
+        loop.step()
+    spec = DraftSpec("sql", "sql@v2", folders["new"])
+    pool.replace(spec, pool.loaded(spec))
+    assert isinstance(pool["sql"], DeviceDrafter)
+    loop.run([])
+    plain = [request_of(n, PROMPTS[n], SamplingParams(max_tokens=24)) for n in range(4)]
+    StepLoop(TorchModel.from_folder(folders["target"], 4, 64), {}).run(plain)
+    assert [request.generated for request in requests] == [request.generated for request in plain]
+    assert requests[0].counts.num_accepted_tokens > requests[1].counts.num_accepted_tokens  # the new one is the target
 
 
 VOCAB_SIZE, BATCH, COUNT = 4, 64, 12_288

@@ -1,6 +1,8 @@
 """The device's model computes what the others compute; here on the CPU, captured and not."""
 
+import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from decoding.device.graphs import Graphs
+from decoding.device.graphs import Graphs, cuda_graphs
 from decoding.device.model import DeviceModel
 from decoding.device.placement import CPU, Placement, place
 from decoding.device.rows import EXACT_ROWS
@@ -217,3 +219,38 @@ def test_a_drawn_loop_draws_from_the_laws_that_it_hands_over(captured: bool) -> 
             close(laws[row], laws_of(logits, settings, cuts([SAMPLED[row]])))
             assert (laws[row].gather(1, tokens[row, :, None]) > 0).all()
             model.cache.rollback(span.slot, 0)
+
+
+def test_cuda_graphs_are_asked_for_as_torch_offers_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order of a capture, on names that exist: warm-ups aside, one recorded run, then replays."""
+    said: list[str] = []
+    offered = inspect.signature(torch.cuda.graph.__init__).parameters
+
+    def recording(graph: object, **options: object) -> AbstractContextManager[None]:
+        assert options.keys() <= offered.keys()
+        said.append("record")
+        return nullcontext()
+
+    class Stub:
+        def __init__(self, *_: object) -> None: ...
+
+        def wait_stream(self, _: object) -> None:
+            said.append("wait")
+
+        def replay(self) -> None:
+            said.append("replay")
+
+    for name, stub in {
+        "graph": recording,
+        "graph_pool_handle": lambda: (0, 0),
+        "Stream": Stub,
+        "CUDAGraph": Stub,
+        "current_stream": Stub,
+        "stream": lambda _: nullcontext(),
+        "device": lambda _: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stub)
+    graphs = cuda_graphs(torch.device("cuda", 0))
+    for _ in range(2):
+        graphs.run("key", lambda x: said.append("run") or (x,), (torch.ones(1),))
+    assert said == ["wait", "run", "run", "wait", "record", "run", "replay", "replay"]
