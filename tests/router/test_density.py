@@ -15,10 +15,10 @@ def scattered(count: int, seed: int, topics: int = 60):
     return unit(centres[draw.integers(topics, size=count)] + 0.8 * draw.normal(size=(count, DIM)))
 
 
-def grouped(count: int, seed: int):
+def grouped(count: int, seed: int, strength: float = 1.1):
     """Unit vectors round one centre, about as wide as the core of a topic."""
     draw = np.random.default_rng(seed)
-    return unit(np.eye(DIM)[0] * np.sqrt(DIM) * 1.1 + 0.8 * draw.normal(size=(count, DIM)))
+    return unit(np.eye(DIM)[0] * np.sqrt(DIM) * strength + 0.8 * draw.normal(size=(count, DIM)))
 
 
 def unit(rows):

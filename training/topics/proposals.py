@@ -13,7 +13,7 @@ from decoding.trace import SpeculationTrace
 from decoding.trace_reader import TraceReader
 from router.density import LEAST_REQUESTS, Dense, core_radius, densest, members_of
 from router.embedding_cache import CachedEncoder
-from router.encoder import Embeddings
+from router.encoder import Embeddings, Encoder
 from router.proposal import Proposal, ProposalFile, Proposals
 from router.topic_router import TopicRouter
 from training.labels.questions import PromptText
@@ -83,7 +83,9 @@ class Scout:
 
     def rejected(self) -> Rejected:
         """What the router rejects now."""
-        return rejected_of(self._newest({None}, _MOST), self._newest(set(self.router.topics), _MOST_ROUTED), self)
+        return rejected_of(
+            self._newest({None}, _MOST), self._newest(set(self.router.topics), _MOST_ROUTED), self.router, self.encoder
+        )
 
     def look(self) -> list[Proposal]:
         """Raise what is dense and not known yet, and remember it; those that are raised now."""
@@ -111,13 +113,13 @@ def is_due(folder: Path, target: str, file: ProposalFile) -> bool:
     return now >= LEAST_REQUESTS and now - file.read().rejected >= LOOK_EVERY
 
 
-def rejected_of(unrouted: Traffic, routed: Traffic, scout: Scout) -> Rejected:
+def rejected_of(unrouted: Traffic, routed: Traffic, router: TopicRouter, encoder: Encoder) -> Rejected:
     """Of requests without a topic, those that the router rejects."""
     once = _each_once(unrouted)
-    embeddings = scout.encoder.encode(once.queries)
-    decisions = scout.router.decide_embedded(embeddings) if len(once) else []
+    embeddings = encoder.encode(once.queries)
+    decisions = router.decide_embedded(embeddings) if len(once) else []
     places = [place for place, each in enumerate(decisions) if each.reason == "out_of_scope"]
-    radius = core_radius(scout.encoder.encode(routed.queries), list(routed.topics))
+    radius = core_radius(encoder.encode(routed.queries), list(routed.topics))
     return Rejected(once.at(places), embeddings[places], radius, routed.queries)
 
 
