@@ -59,7 +59,8 @@ class DeviceModel(PlainGreedy):
         pages = (max_length + PAGE - 1) // PAGE
         self.cache = KVCache(config, num_slots + 1, pages * PAGE, dtype, device)
         self.cache.max_length = max_length
-        assert self.cache.allocate() == SPARE_SLOT
+        spare = self.cache.allocate()
+        assert spare == SPARE_SLOT
         kept = config.output_token_ids
         cosines, sines = rotary_tables(config, max_length)
         self.network = Network(

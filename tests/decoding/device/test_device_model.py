@@ -14,7 +14,7 @@ from configs.errors import ConfigError
 from decoding.device.graphs import Graphs, cuda_graphs
 from decoding.device.model import DeviceModel
 from decoding.device.placement import CPU, Placement, place
-from decoding.device.rows import EXACT_ROWS
+from decoding.device.rows import EXACT_ROWS, SPARE_SLOT
 from decoding.device.sampling import cuts, laws_of, settings_of
 from decoding.load import load_model
 from decoding.output_vocabulary import write_output_vocabulary
@@ -128,6 +128,20 @@ def test_new_weights_come_to_the_addresses_of_the_old_ones(model: DeviceModel) -
     model.exchange(model.prepare(tiny_weights(seed=5)))
     close(model.forward([span]), other.forward([span]))
     assert model.draft([Span(2, [1])], [2]) == other.draft([Span(2, [1])], [2])
+
+
+def test_what_padding_leaves_behind_reaches_nobody(model: DeviceModel) -> None:
+    """Poison where padding rows write: passes and draft loops of any size come out the same."""
+    clean = tiny_model()
+    for tensor in (model.cache.keys, model.cache.values):
+        tensor[:, SPARE_SLOT] = torch.nan
+    for count in (1, 3, 7, 21):
+        spans = [Span(slot, TOKEN_IDS[slot : slot + count], logits_from=count - 1) for slot in (1, 2, 3)]
+        close(model.forward(spans), clean.forward(spans))
+        assert model.draft(spans, [1, 4, 2]) == clean.draft(spans, [1, 4, 2])
+        for each in (model, clean):
+            for slot in (1, 2, 3):
+                each.cache.rollback(slot, 0)
 
 
 def test_negative_token_ids_are_drafted_ones(model: DeviceModel) -> None:
