@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from benchmarks.workbench import Workbench
+from decoding.device.loop import make_loop
 from decoding.drafter import Drafter
 from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
-from decoding.step_loop import StepLoop
 from drafts.expansion import Expansion
 from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
@@ -53,7 +53,7 @@ def run_churn(
     """
     draws, seen = random.Random(seed), Churn()
     drafters = _drafters(bench)
-    loop = StepLoop(bench.target, drafters, MAX_DRAFT_TOKENS)
+    loop = make_loop(bench.target, drafters, MAX_DRAFT_TOKENS)
     waiting = [number for _ in range(rounds) for number in range(len(prompts))]
     draws.shuffle(waiting)
     numbers: dict[str, int] = {}

@@ -15,6 +15,7 @@ from benchmarks.tally import Tally
 from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.controller import LengthController
+from decoding.device.loop import make_loop
 from decoding.drafter import Drafter
 from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.request import Request, SamplingParams
@@ -176,9 +177,9 @@ def _measure(
     if method in ("single", "mixed"):
         models = {name: bench.draft_model(name) for name in chosen.values() if name is not None}
         drafters = {name: ForcedDrafter(model, alpha, prepared.answers) for name, model in models.items()}
-        loop = StepLoop(bench.target, drafters, num_draft_tokens)
+        loop = make_loop(bench.target, drafters, num_draft_tokens)
     else:
-        loop = StepLoop(bench.target, drafters, bench.lengths, companion=LOOKUP if bench.plan.prompt_lookup else None)
+        loop = make_loop(bench.target, drafters, bench.lengths, companion=LOOKUP if bench.plan.prompt_lookup else None)
     cell.drafts = len(set(chosen.values()) - {None})
     _run(loop, requests, steps)
     for request in requests:

@@ -19,9 +19,9 @@ from benchmarks.tally import Tally
 from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
+from decoding.device.loop import make_loop
 from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.request import SamplingParams
-from decoding.step_loop import StepLoop
 from drafts.pool import GENERAL
 
 _PLAIN = 0.0  # key of the plain runs
@@ -163,7 +163,7 @@ def _decode(
     drafters = {GENERAL: ForcedDrafter(bench.draft_model(GENERAL), alpha, answers)}
     sampling = SamplingParams(max_tokens=len(answers[name]))
     request = bench.request(int(name), token_ids, GENERAL if length else None, sampling)
-    loop = StepLoop(bench.target, drafters, length)
+    loop = make_loop(bench.target, drafters, length)
     loop.admit(request)
     while not request.generated:
         loop.step()

@@ -124,7 +124,13 @@ def machine() -> dict[str, object]:
     if cpuinfo.is_file():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return {"cpu": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "system": platform.system()}
+    found: dict[str, object] = {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+    return {**found, "gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else found
 
 
 def versions() -> dict[str, str]:
