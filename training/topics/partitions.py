@@ -70,13 +70,13 @@ def shares(sizes: Sequence[int], steps: int) -> list[int]:
     """
     if steps < len(sizes):
         raise ValueError(f"{steps} steps cannot be shared among {len(sizes)}")
-    free, whole = steps - len(sizes), sum(sizes)
-    wanted = [free * size / whole for size in sizes]
-    found = [int(each) for each in wanted]
-    by_rest = sorted(range(len(sizes)), key=lambda place: found[place] - wanted[place])
-    for place in by_rest[: free - sum(found)]:
-        found[place] += 1
-    return [1 + each for each in found]
+    wanted = [steps * size / sum(sizes) for size in sizes]
+    found = [max(1, int(each)) for each in wanted]
+    while (left := steps - sum(found)) != 0:  # to whom it lacks most, or from whom has most too many
+        by_lack = sorted(range(len(sizes)), key=lambda place: found[place] - wanted[place])
+        spare = [place for place in by_lack if found[place] > 1]
+        found[by_lack[0] if left > 0 else spare[-1]] += 1 if left > 0 else -1
+    return found
 
 
 @dataclass(frozen=True)
