@@ -28,7 +28,7 @@ TOLERATED = 0.03  # of alpha: text that a version was measured on is never quite
 NEWEST, EARLIER = 200, 400  # requests of a topic that are compared
 LEAST = 40  # of each
 ALL = "all"
-_BOUND = 2.0  # of one request's shortfall, in the mean number of tokens that may be accepted
+_BOUND = 1.0  # of one request's shortfall, in the mean number of tokens that may be accepted
 
 Row = dict[str, Any]
 Told = Callable[[str], None]
