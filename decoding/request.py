@@ -230,7 +230,7 @@ class StepOutput:
 
     A stop token is part of ``token_ids``; whether it is shown is the caller's business. ``logprobs`` has an
     entry a token if the request wants them, else none. ``refused`` is the proposed token in whose place the target
-    put its own; known of requests that are observed.
+    put its own; known of requests that are observed. ``drafter`` proposed in this step; empty where nobody did.
     """
 
     request: Request
@@ -239,3 +239,4 @@ class StepOutput:
     finish_reason: FinishReason | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     refused: int | None = None
+    drafter: str = ""

@@ -265,7 +265,7 @@ class StepLoop:
         request.counts.add_run(len(turn.proposal.token_ids), num_accepted, len(kept))
         if finish_reason is not None:
             self._finish(request, turn.slot)
-        return StepOutput(request, kept, origins[: len(kept)], finish_reason)
+        return StepOutput(request, kept, origins[: len(kept)], finish_reason, drafter=turn.drafter)
 
     def _finish(self, request: Request, slot: int) -> None:
         self.target.cache.release(slot)

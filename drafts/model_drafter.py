@@ -124,6 +124,11 @@ class ModelDrafter:
         if slot is not None:
             self.model.cache.release(slot)
 
+    def clear(self) -> None:
+        """Forget all requests."""
+        for request_id in list(self._slots):
+            self.release(request_id)
+
     def _has_room(self, request: Request, length: int) -> bool:
         if len(request.token_ids) + length > self.model.cache.max_length:
             return False

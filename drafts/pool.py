@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from decoding.device.model import DeviceModel
@@ -63,6 +63,7 @@ class DraftPool(Mapping[str, Drafter]):
         self._lookup = PromptLookup() if prompt_lookup else None
         self._models: dict[str, ModelDrafter] = {}  # least recently used first
         self._merged: dict[str, MergedDrafter] = {}
+        self._held: set[str] = set()  # versions that were replaced
         if GENERAL in self.specs:
             self.select(GENERAL)
 
@@ -83,7 +84,12 @@ class DraftPool(Mapping[str, Drafter]):
     @property
     def names(self) -> list[str]:
         """Every name that a request may ask for, loaded or not."""
-        return [*self.specs, *([LOOKUP] if self._lookup is not None else [])]
+        return [*self.versions, *([LOOKUP] if self._lookup is not None else [])]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version behind every name, such as ``sql@v3`` of ``sql``; without those that are held."""
+        return {name: spec.label for name, spec in self.specs.items() if name not in self._held}
 
     def label(self, name: str | None) -> str:
         """How replies and tables call a draft: with its version; "none" for nobody."""
@@ -132,11 +138,29 @@ class DraftPool(Mapping[str, Drafter]):
         for merged in stale:
             self._merged[merged] = MergedDrafter({part: self._models[part] for part in merged.split(AND)})
 
+    def hold(self, spec: DraftSpec, drafter: ModelDrafter) -> str:
+        """Keep a version that was replaced beside the new one, under its label; returns that."""
+        drafter.clear()
+        held = replace(spec, name=spec.label)
+        self.specs[held.name], self._models[held.name] = held, drafter
+        self._held.add(held.name)
+        return held.name
+
+    def let_go(self, label: str) -> None:
+        """Drop what `hold` kept. Nobody may use it any more."""
+        del self.specs[label]
+        self._models.pop(label, None)
+        self._held.discard(label)
+
+    def current(self, name: str) -> tuple[DraftSpec, ModelDrafter] | None:
+        """What proposes under a name now; None where it is not loaded."""
+        return (self.specs[name], self._models[name]) if name in self._models else None
+
     def _make_present(self, names: Sequence[str]) -> None:
         for name in names:
             known = name in self._models
             self._models[name] = self._models.pop(name) if known else self._drafter(self.specs[name])
-        for idle in [other for other in self._models if other not in (*names, GENERAL)]:
+        for idle in [other for other in self._models if other not in (*names, GENERAL, *self._held)]:
             if self.used_bytes <= self._memory_bytes:
                 break
             if not self._is_used(idle):

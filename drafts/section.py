@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from configs.section import Section
+from drafts.canary import CanaryRule
 
 STARTER_TOPICS = ("sql", "math", "python", "shell", "medical", "chat")
 
@@ -15,6 +16,27 @@ class DraftSource(Section):
 
 def _starter(topic: str) -> DraftSource:
     return DraftSource(model=f"registry://starter-draft-{topic}@champion")
+
+
+class CanarySection(Section):
+    """How a version that takes over while serving is watched; see docs/draft.md."""
+
+    requests: int = Field(
+        default=300, ge=0, description="of its topic that a new version is watched for; 0: it is not watched"
+    )
+    share: float = Field(
+        default=0.1, ge=0, lt=1, description="of the topic's requests that stay with the version before, meanwhile"
+    )
+    limit: float = Field(
+        default=8.0,
+        gt=0,
+        description="CUSUM of shortfalls, in deviations, at which the alias goes back; lower errs more often",
+    )
+
+    @property
+    def rule(self) -> CanaryRule:
+        """As the watch takes it."""
+        return CanaryRule(limit=self.limit, most_requests=self.requests)
 
 
 class DraftsSection(Section):
@@ -30,6 +52,9 @@ class DraftsSection(Section):
     follow: bool = Field(
         default=False,
         description="also serve every further topic whose draft has a champion in the registry, new ones while serving",
+    )
+    canary: CanarySection = Field(
+        default_factory=CanarySection, description="what a version that takes over goes through"
     )
     prompt_lookup: bool = Field(default=True, description="free proposals copied from the prompt itself")
     memory_mb: int = Field(default=512, ge=16, description="least recently used draft leaves first; general never does")

@@ -22,6 +22,7 @@ from drafts.pool import AND, GENERAL, LOOKUP, DraftPool
 from router.decision import RoutingDecision
 from router.encoder import load_encoder
 from router.process import RouterProcess
+from serving.canaries import Canaries
 from serving.plan import Plan
 from serving.pricing import DraftPrices
 from serving.swapping import DraftSwapper
@@ -59,26 +60,30 @@ class Engine:
         router: Router | None = None,
         lengths: int | LengthController = _WITHOUT_DRAFTS,
         tracing: Tracing | None = None,
+        canaries: Canaries | None = None,
     ):
         self._loop, self._pool, self._router, self._lengths = loop, pool, router, lengths
-        self._tracing = tracing
+        self._tracing, self._canaries = tracing, canaries
         self._prices = DraftPrices(loop, pool, lengths)
         self._undecided: dict[str, Request] = {}
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
         self._unasked_late: dict[str, str] = {}  # the same of traced answers that have ended
         self._routings: dict[str, Routing] = {}  # news for the next message
+        self._given_up: list[str] = []  # versions; news for the next message
         self._told: Status | None = None
         self._told_drafts: dict[str, str] = {}  # names with versions
         self._swapper: DraftSwapper | None = None
+        self._ways_back: Connection | None = None
 
     @property
     def busy(self) -> bool:
         """Something runs or waits."""
         return bool(self._loop.num_running or self._loop.num_waiting)
 
-    def follow(self, versions: Connection) -> None:
-        """Take up draft versions that arrive there, between steps."""
-        self._swapper = DraftSwapper(self._pool, versions, self._router)
+    def follow(self, versions: Connection, ways_back: Connection | None = None) -> None:
+        """Take up draft versions that arrive there, between steps; tell of those that were given up again."""
+        self._ways_back = ways_back
+        self._swapper = DraftSwapper(self._pool, versions, self._router, self._canaries)
 
     def admit(self, job: Job) -> None:
         """Start a job; its draft may still change when the router has decided."""
@@ -114,6 +119,8 @@ class Engine:
 
     def cancel(self, request_id: str, is_answered: bool = False) -> bool:
         """Free whatever a request holds; False if it is not here. What is answered may leave a trace."""
+        if self._canaries:
+            self._end_watched(self._canaries, request_id, is_answered)
         if is_answered:
             self._ask_late(request_id)
         elif self._tracing is not None:
@@ -126,12 +133,33 @@ class Engine:
         if self._swapper is not None:
             self._swapper.install()
         self._take_decisions()
-        outputs = [_output(step_output) for step_output in self._loop.step()] if self.busy else []
+        found = self._loop.step() if self.busy else []
+        if self._canaries:
+            self._watch(self._canaries, found)
+        outputs = [_output(step_output) for step_output in found]
         for output in outputs:
             if output.finish_reason is not None:
                 self._ask_late(output.request_id)
                 self._forget(output.request_id)
         return self._message(outputs, {})
+
+    def _end_watched(self, canaries: Canaries, request_id: str, is_answered: bool) -> None:
+        for request in self._loop.requests:
+            if is_answered and request.request_id == request_id:
+                canaries.end(request)
+        canaries.forget(request_id)
+
+    def _watch(self, canaries: Canaries, found: list[StepOutput]) -> None:
+        canaries.note(found)
+        for back in canaries.decide():
+            self._given_up.append(back.left)
+            if self._ways_back is not None:
+                self._ways_back.send(back)
+        for held, name in canaries.retired():
+            for request in self._loop.requests:
+                if request.drafter == held:
+                    self._loop.assign(request.request_id, self._pool.select(name))
+            self._pool.let_go(held)
 
     def fail_all(self, what: str) -> StepMessage:
         """Give up everything in flight, after a step that raised."""
@@ -168,6 +196,8 @@ class Engine:
 
     def _settle(self, request: Request, decision: RoutingDecision) -> None:
         draft, reason = self._prices.settle(request, decision)
+        if self._canaries:
+            draft = self._canaries.version_for(draft)
         self._route(request.request_id, draft, decision.topic, round(decision.confidence, 4), reason)
 
     def _drafting_pays(self) -> bool:
@@ -200,13 +230,21 @@ class Engine:
         self._routings[request_id] = Routing(topic, self._pool.label(draft), confidence, reason)
 
     def _message(self, outputs: list[Output], failures: dict[str, str]) -> StepMessage | None:
-        status, drafts = self._status(), {name: spec.label for name, spec in self._pool.specs.items()}
+        status, drafts = self._status(), self._pool.versions
         changed = drafts if drafts != self._told_drafts else {}
         if not (outputs or failures or self._routings or changed) and status == self._told:
             return None
         routings, self._routings = self._routings, {}
+        given_up, self._given_up = tuple(self._given_up), []
         self._told, self._told_drafts = status, drafts
-        return StepMessage(status, outputs, routings, failures, changed)
+        costs = self._costs() if changed else None
+        return StepMessage(status, outputs, routings, failures, changed, costs, given_up)
+
+    def _costs(self) -> tuple[float, float] | None:
+        if isinstance(self._lengths, int):
+            return None
+        costs = self._lengths.costs
+        return round(costs.draft_step(1), 4), round(costs.target_run(5), 4)
 
     def _status(self) -> Status:
         seconds = round(self._loop.times.total, 3)
@@ -242,7 +280,9 @@ def build_engine(plan: Plan) -> Engine:
     tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
     recorder = tracing.recorder if tracing is not None else None
     loop = make_loop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
-    return Engine(loop, pool, router, lengths, tracing)
+    costs = lengths.costs if isinstance(lengths, LengthController) else None
+    canaries = Canaries(pool, plan.canary.rule, plan.canary.share, costs)
+    return Engine(loop, pool, router, lengths, tracing, canaries)
 
 
 def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:

@@ -1,7 +1,7 @@
 """What a deployment comes to on this machine: every reference resolved to a folder and checked, nothing loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from decoding.device.placement import CPU, Placement, place
 from drafts.compatibility import check_draft
 from drafts.expansion import Expansion
 from drafts.pool import AND, GENERAL, LOOKUP, DraftSpec
-from drafts.section import DraftSource
+from drafts.section import CanarySection, DraftSource
 from serving.config import Deployment
 from serving.deployment import STARTER, Resolved, Resolver
 from serving.traces import TracePlan, plan_traces
@@ -40,6 +40,7 @@ class Plan:
     router_label: str = ""  # such as router@v1
     traces: TracePlan | None = None  # None traces nothing
     placement: Placement = CPU
+    canary: CanarySection = field(default_factory=CanarySection)
 
     @property
     def draft_names(self) -> tuple[str, ...]:
@@ -83,6 +84,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         router_label=found.label if found else "",
         traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder)),
         placement=place(target.device, target.dtype, target.exact),
+        canary=deployment.drafts.canary,
     )
 
 

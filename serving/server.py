@@ -30,9 +30,11 @@ from serving.errors import to_http
 from serving.followed import with_followed
 from serving.following import DraftFollower
 from serving.following_router import RouterFollower
+from serving.frames import discard
 from serving.health import Board
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
+from serving.restarting import Restarts, forget_jobs, tell_problems
 from serving.seeing.routes import Seeing
 from serving.text import TextCodec
 from serving.wire import Job
@@ -42,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _PARENT_CHECK_SECONDS = 0.5
 _SETUP_CHECK_SECONDS = 0.05
+_WORKER_CHECK_SECONDS = 0.2
 
 
 def serve(
@@ -86,18 +89,19 @@ class WorkerAPI(ls.LitAPI):
         news: Connection,
         problems: Connection,
         versions: Connection,
+        ways_back: Connection,
         build: Callable[[Plan], Engine],
     ):
         super().__init__(spec=spec, loop=WorkerLoop())
         self.plan, self.cancellations, self.news = plan, cancellations, news
-        self.problems, self._versions, self._build = problems, versions, build
+        self.problems, self._versions, self._ways_back, self._build = problems, versions, ways_back, build
 
     def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
         """Load the model, in the worker."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the main process decides
         try:
             self.engine = self._build(self.plan)
-            self.engine.follow(self._versions)
+            self.engine.follow(self._versions, self._ways_back)
         except PolydraftError as error:
             self.problems.send(error)
             logging.getLogger("litserve").setLevel(logging.CRITICAL)  # the main process says it in one line
@@ -128,19 +132,24 @@ class PolydraftServer(ls.LitServer):
         self._news, news = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
         versions, new_version = context.Pipe(duplex=False)
+        given_up, ways_back = context.Pipe(duplex=False)
         hand_on = _one_at_a_time(new_version.send)
-        self._follower = DraftFollower(deployment, plan.drafts, hand_on)
+        self._worker_ends = (versions, cancellations)
+        self._restarts = Restarts()
+        self._follower = DraftFollower(deployment, plan.drafts, hand_on, given_up)
         self._router_follower = RouterFollower(deployment, plan.router_label, hand_on)
         self._spec = OpenAISpec()
-        self._seeing = Seeing(deployment, plan.slots, self._spec.authorise, lambda: self._spec.dispatcher.worker_died)
+        self._seeing = Seeing(deployment, plan.slots, self._spec)
         super().__init__(
-            WorkerAPI(self._spec, plan, cancellations, news, problems, versions, build),
+            WorkerAPI(self._spec, plan, cancellations, news, problems, versions, ways_back, build),
             accelerator="cpu",
             timeout=False,
             healthcheck_path="/litserve/health",
             info_path="/litserve/info",
             disable_openapi_url=True,
+            restart_workers=True,
         )
+        self.monitor_internal = _WORKER_CHECK_SECONDS
         self.app.add_exception_handler(Exception, _on_error)
         for kind in (PolydraftError, 404, 405):
             self.app.add_exception_handler(kind, _on_error)
@@ -185,6 +194,29 @@ class PolydraftServer(ls.LitServer):
                 raise self._problems.recv()
             if not is_alive:
                 raise ServerError(f"the model process ended while loading (exit code {process.exitcode})")
+
+    def launch_single_inference_worker(self, lit_api: ls.LitAPI, worker_id: int) -> Any:
+        """Start a worker in place of one that died. It begins with the versions of the server's start.
+
+        LitServe's monitor calls this, and ends the server where a dead worker is not to be started again.
+        """
+        dead = self.inference_workers[worker_id]
+        tell_problems(self._problems)
+        with self._restarts.lock:
+            if not self._restarts.begin():
+                self.restart_workers = self._restarts.is_ending  # at an end LitServe ends the rest by itself
+                return dead
+            versions, control = self._worker_ends
+            discard(versions)
+            forget_jobs(control, self._get_request_queue(lit_api.api_path))
+            self._follower.start_over()
+            self._router_follower.start_over()
+            logger.warning("the model process died (exit code %s) and is started again", dead.exitcode)
+            return super().launch_single_inference_worker(lit_api, worker_id)
+
+    def _perform_graceful_shutdown(self, *args: Any, **options: Any) -> None:
+        self._restarts.end()
+        super()._perform_graceful_shutdown(*args, **options)
 
     def _start_server(self, *args: Any, **options: Any) -> Any:
         """Fork the HTTP process, then follow the registry: a thread that holds a lock must not be forked."""

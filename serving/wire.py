@@ -97,7 +97,9 @@ class Status:
 class StepMessage:
     """Everything that one turn of the worker has to say.
 
-    ``drafts`` names the version behind every draft, "sql@v3", where one has changed since the last message.
+    ``drafts`` names the version behind every draft, "sql@v3", where one has changed since the last message, and with
+    that ``costs`` says what a draft step and a target run over five tokens cost, in target runs over one. Versions
+    that did worse than the ones before them were ``given_up``.
     """
 
     status: Status
@@ -105,6 +107,8 @@ class StepMessage:
     routings: dict[str, Routing] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     drafts: dict[str, str] = field(default_factory=dict)
+    costs: tuple[float, float] | None = None
+    given_up: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Compact JSON: origins as letters, counts as a row."""
@@ -114,7 +118,8 @@ class StepMessage:
             "r": {request_id: list(asdict(routing).values()) for request_id, routing in self.routings.items()},
             "f": self.failures,
             "a": self.status.added,
-            **({"d": self.drafts} if self.drafts else {}),
+            **({"d": self.drafts, "c": self.costs} if self.drafts else {}),
+            **({"g": self.given_up} if self.given_up else {}),
             "v": [self.status.router_version, self.status.router_refused],
         }
         return json.dumps(document, separators=(",", ":"))
@@ -131,6 +136,8 @@ class StepMessage:
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],
             document.get("d", {}),
+            tuple(document["c"]) if document.get("c") else None,
+            tuple(document.get("g", ())),
         )
 
 

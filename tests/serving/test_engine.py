@@ -33,6 +33,10 @@ class FakePool(Mapping[str, Drafter]):
     def select(self, name: str) -> str:
         return name if name in self._drafters else "general"
 
+    @property
+    def versions(self) -> dict[str, str]:
+        return {name: spec.label for name, spec in self.specs.items()}
+
     def label(self, name: str | None) -> str:
         return "none" if name is None else f"{name}@v1"
 
