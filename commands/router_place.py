@@ -131,6 +131,10 @@ def read_records(place: Place, traces: Path | None, data: Path | None, labels: "
         found += [Labelled(text, group) for text, group in zip(table.texts, table.groups, strict=True) if group]
     if traces is not None or (data is None and labels is None):
         folder = traces or place.deployment.traces.path(place.deployment.name)
+        if not folder.is_dir():
+            raise ConfigError(
+                f"no folder {folder} of traces", do="serve with traces.enabled: true, or pass --data FILE"
+            )
         found += traced_prompts(folder, place.target, fingerprint(place.target), labels)
     return found
 

@@ -27,10 +27,8 @@ def traced_prompts(folder: Path, target: Path, fingerprint: str, labels: Labels 
         fingerprint: of its weights; answers of other targets are left out.
 
     Raises:
-        ConfigError: there is no such folder, or nothing of this target in it.
+        ConfigError: there is nothing of this target in the folder.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"no folder {folder} of traces", do="serve with traces.enabled: true, or pass --data FILE")
     text_of = PromptText(AutoTokenizer.from_pretrained(target))
     best = {} if labels is None else best_topics(labels)
     found = [
