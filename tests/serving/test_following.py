@@ -19,6 +19,12 @@ class Registry:
         self.labels = {"registry://sql@champion": "sql@v1", "registry://math@champion": "math@v4"}
         self.asked: list[str] = []
         self.error: Exception | None = None
+        self.further: dict[str, str] = {}
+
+    def further_topics(self) -> dict[str, str]:
+        if self.error is not None:
+            raise self.error
+        return self.further
 
     def resolve(self, reference: str, _name: str) -> Resolved:
         self.asked.append(reference)
@@ -90,3 +96,39 @@ def test_a_registry_that_is_gone_is_said_once_and_asked_again(follower, registry
     registry.labels["registry://math@champion"] = "math@v5"
     follower.look()
     assert [spec.label for spec in sent] == ["math@v5"]
+
+
+class TestFurtherTopics:
+    @pytest.fixture
+    def follows(self, registry, sent) -> DraftFollower:
+        """Names one topic, and follows the registry's."""
+        drafts = {"topics": {"sql": {"model": "registry://sql@champion"}}, "general": None, "follow": True}
+        deployment = Deployment.model_validate({"name": "toy", "drafts": drafts})
+        return DraftFollower(deployment, {"sql": DraftSpec("sql", "sql@v1", Path("sql"))}, sent.append)
+
+    def test_a_topic_that_the_registry_gained_is_handed_on_once(self, follows, registry, sent):
+        """And later versions of it as those of any other."""
+        follows.look()
+        assert sent == []
+        registry.further = {"medical": "registry://medical@champion"}
+        registry.labels["registry://medical@champion"] = "medical@v1"
+        follows.look()
+        follows.look()
+        assert [(spec.name, spec.label) for spec in sent] == [("medical", "medical@v1")]
+        registry.labels["registry://medical@champion"] = "medical@v2"
+        follows.look()
+        assert sent[-1].label == "medical@v2"
+
+    def test_nobody_asks_for_topics_where_the_deployment_does_not_follow(self, follower, registry, sent):
+        registry.further = {"medical": "registry://medical@champion"}
+        follower.look()
+        assert sent == []
+
+    def test_a_registry_that_is_gone_is_survived(self, follows, registry, sent):
+        registry.error = RegistryError("gone")
+        follows.look()
+        registry.error = None
+        registry.further = {"medical": "registry://medical@champion"}
+        registry.labels["registry://medical@champion"] = "medical@v1"
+        follows.look()
+        assert [spec.name for spec in sent] == ["medical"]

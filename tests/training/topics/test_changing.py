@@ -136,8 +136,8 @@ class TestSplitAndMerge:
 
     def test_merged_topics_go_on_from_the_larger_one_s_draft(self, workshop, answers, models):
         workshop.registry.register("starter-draft-math", models[1], {"topic": "math"}, alias=CHAMPION)
-        texts = {topic: tuple(prompts) for topic, prompts in {**TOPICS, "shell": [NEW] * 40}.items()}
-        log = {"sql": Traffic(tuple(answers[:30]), texts["sql"][:30]), "math": Traffic(tuple(answers[30:]), ("",) * 110)}
+        queries = ("",) * len(answers)
+        log = {"sql": Traffic(tuple(answers[:30]), queries[:30]), "math": Traffic(tuple(answers[30:]), queries[30:])}
         parents = {topic: parent(workshop, topic) for topic in log}
         known = Known({**TOPICS, "shell": [f"{NEW} {n}" for n in range(40)]}, FOREIGN)
         changed = merge(workshop, ("sql", "math"), "both", log, parents, known)
