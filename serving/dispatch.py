@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from configs.errors import PolydraftError, ServerError
-from serving.errors import DeadlineError, QueueFullError
+from serving.errors import DeadlineError, QueueFullError, WorkerLostError
+from serving.frames import FrameReader
 from serving.observer import Observer
 from serving.wire import Job, Leave, Output, Routing, Status, StepMessage
 
@@ -49,7 +50,7 @@ class Dispatcher:
         observer: Observer | None = None,
     ):
         self._observer = observer or Observer()
-        self._news, self._submit, self._control = news, submit, control
+        self._news, self._submit, self._control = FrameReader(news), submit, control
         self._capacity, self._deadline_seconds = capacity, deadline_seconds
         self._tickets: dict[str, Ticket] = {}
         self.status: Status | None = None
@@ -60,10 +61,10 @@ class Dispatcher:
 
         Raises:
             QueueFullError: too many requests are inside already.
-            ServerError: the worker is dead.
+            WorkerLostError: the worker is dead, and the next one does not serve yet.
         """
         if self.worker_died:
-            raise _DEAD
+            raise WorkerLostError("the model process died", do="it is being started again: try again shortly")
         if len(self._tickets) >= self._capacity:
             raise QueueFullError(f"all {self._capacity} places are taken", do="try again shortly")
         ticket = Ticket(job.request_id)
@@ -92,13 +93,14 @@ class Dispatcher:
             while True:
                 await arrived.wait()
                 arrived.clear()
-                while self._news.poll(0):
-                    self._deliver(StepMessage.from_json(self._news.recv_bytes()))
+                for message in self._news.read():
+                    self._deliver(StepMessage.from_json(message))
         finally:
             loop.remove_reader(self._news.fileno())
 
     def _deliver(self, message: StepMessage) -> None:
-        if self.status is None:
+        if self.status is None or self.status.pid != message.status.pid:
+            self.worker_died = False
             self._watch(message.status.pid)
         self.status = message.status
         for request_id, routing in message.routings.items():
@@ -126,17 +128,25 @@ class Dispatcher:
 
     def _watch(self, pid: int) -> None:
         """Notice the worker's death at once. Elsewhere than on Linux the deadline has to do."""
-        if hasattr(os, "pidfd_open"):
+        if not hasattr(os, "pidfd_open"):
+            return
+        try:
             handle = os.pidfd_open(pid)
+        except ProcessLookupError:  # dead already, with its first message still in the pipe
+            self._lose_worker()
+        else:
             asyncio.get_running_loop().add_reader(handle, self._on_death, handle)
 
     def _on_death(self, handle: int) -> None:
         asyncio.get_running_loop().remove_reader(handle)
         os.close(handle)
-        self.worker_died = True
+        self._lose_worker()
+
+    def _lose_worker(self) -> None:
+        """Fail what it had; the next one begins with an empty pipe and must not decode what is left in the queue."""
         logger.error("the model process died")
+        self.worker_died = True
+        self._news.clear()
         for request_id in list(self._tickets):
-            self._fail(request_id, _DEAD)
-
-
-_DEAD = ServerError("the model process died", do="the server is stopping; its log says why")
+            self._control.send(Leave(request_id, is_answered=False))
+            self._fail(request_id, WorkerLostError("the model process died", do="send the request again"))

@@ -10,6 +10,7 @@
     ├── QueueFullError                      429  with Retry-After
     └── DeadlineError               504
     ServerError (configs.errors)       500
+    └── WorkerLostError                503  with Retry-After
 """
 
 from dataclasses import dataclass, field
@@ -45,6 +46,10 @@ class DeadlineError(RequestError):
     """The request ran longer than the deployment allows."""
 
 
+class WorkerLostError(ServerError):
+    """The model process died; the next one is on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpError:
     """An error in OpenAI's shape."""
@@ -63,8 +68,10 @@ _MAPPING: dict[type[PolydraftError], tuple[int, str, str | None]] = {
     QueueFullError: (429, "rate_limit_error", "queue_full"),
     DeadlineError: (504, "timeout_error", "deadline_exceeded"),
     RequestError: (400, "invalid_request_error", None),
+    WorkerLostError: (503, "server_error", "model_process_died"),
     ServerError: (500, "server_error", None),
 }
+_AGAIN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 RETRY_AFTER_SECONDS = 1
 
 
@@ -76,7 +83,7 @@ def to_http(error: Exception) -> HttpError:
         if kind in _MAPPING:
             assert isinstance(error, PolydraftError)
             status, type_, code = _MAPPING[kind]
-            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.TOO_MANY_REQUESTS else {}
+            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in _AGAIN else {}
             message = f"{error.what}: {error.do}" if error.do else error.what
             return HttpError(status, _body(message, type_, getattr(error, "param", None), code), headers)
     return HttpError(500, _body("the server failed on this request; its log says why", "server_error", None, None))

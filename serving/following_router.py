@@ -33,7 +33,8 @@ class RouterFollower:
     """
 
     def __init__(self, deployment: Deployment, label: str, send: Callable[[RouterVersion], None]):
-        self._deployment, self._known, self._send = deployment, label, send
+        self._deployment, self._send = deployment, send
+        self._first = self._known = label
         model = deployment.router.model if deployment.router is not None else ""
         self._reference = model if model.startswith(REGISTRY_SCHEME) else ""
         self._said = ""  # the last complaint
@@ -42,6 +43,10 @@ class RouterFollower:
         """Follow in a thread, the first time after ``registry.poll_seconds``; 0 never looks."""
         if self._deployment.registry.poll_seconds and self._reference:
             Thread(target=self._follow_forever, name="router-registry", daemon=True).start()
+
+    def start_over(self) -> None:
+        """The worker begins again with the version that it was started with."""
+        self._known = self._first
 
     def look(self) -> None:
         """Compare the reference with what serves; hand on what has changed."""

@@ -46,7 +46,7 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
     state = dispatcher.status
     router = state.router if state else "starting"
     if dispatcher.worker_died:
-        status, reasons = "not ready", ["the model process died; the server is stopping"]
+        status, reasons = "not ready", ["the model process died and is started again"]
     elif state is None:
         status, reasons = "starting", ["waiting for the model process"]
     elif router == "starting":

@@ -1,7 +1,6 @@
 """How servers start, refuse to start, and end; on Linux, where /proc shows what is left."""
 
 import json
-import os
 import shutil
 import signal
 import sys
@@ -83,8 +82,8 @@ class TestRefusing:
 
 
 class TestGuards:
-    def test_keys_the_deadline_and_a_worker_that_dies(self, deployment: Deployment, tmp_path: Path) -> None:
-        """401 without a key, 504 at the deadline; a dead worker ends streams with an error, and then the server."""
+    def test_keys_and_the_deadline(self, deployment: Deployment, tmp_path: Path) -> None:
+        """401 without a key, 504 at the deadline, as an error in a stream."""
         (tmp_path / "keys").write_text("first\nsecond\n")
         guards = {"api_keys_file": str(tmp_path / "keys"), "deadline_seconds": 1.5}
         with server(changed(deployment, serving=guards), tmp_path) as running:
@@ -98,11 +97,3 @@ class TestGuards:
                 assert raised.value.status_code == 504
                 with pytest.raises(openai.APIError, match="no answer within"):
                     list(client.completions.create(**LONG, stream=True))
-                chunks = client.completions.create(**LONG, stream=True)
-                next(iter(chunks))
-                os.kill(running.worker(), signal.SIGKILL)
-                with pytest.raises(openai.APIError, match="the model process died"):
-                    list(chunks)
-            assert running.process.wait(60) == 2
-            assert running.wait_gone() == {}
-            assert "error: the model process died" in running.log.read_text()
