@@ -19,7 +19,7 @@ class TargetSection(Section):
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto | cpu | cuda | cuda:N; auto is cuda where torch can use it",
+        description="auto | cpu | cuda | cuda:N; auto is the CPU, for as long as no GPU has run this",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto", description="of weights and cache on a GPU; auto is bfloat16 there, the CPU has float32 only"

@@ -34,15 +34,14 @@ def place(device: str = "auto", dtype: str = "auto", exact: bool = False) -> Pla
     """What the words of a deployment mean on this machine.
 
     Args:
-        device: ``auto`` (CUDA where torch can use it, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` (the CPU, for as long as nobody has run `polydraft bench gpu` to its end), ``cpu``, ``cuda`` or
+            ``cuda:N``.
         dtype: ``auto`` (bfloat16 on CUDA, float32 on the CPU) or a key of `DTYPES`.
 
     Raises:
         ConfigError: there is no such device here, or the CPU is asked for another precision than float32.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    wanted = torch.device(device)
+    wanted = torch.device("cpu" if device == "auto" else device)
     if wanted.type == "cpu":
         if dtype not in ("auto", "float32"):
             raise ConfigError(f"target.dtype {dtype} is for GPUs; on the CPU everything is float32", do="leave it auto")
