@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from litserve.specs.base import LitSpec
@@ -19,7 +20,8 @@ from serving.answering import stream, whole
 from serving.dispatch import Dispatcher, Ticket
 from serving.errors import BodyTooLargeError, UnauthorizedError, UnknownModelError
 from serving.generation import Generation
-from serving.health import Board, health_document
+from serving.health import STATUS_CODES, Board, health_document
+from serving.openapi import openapi_document
 from serving.reply import Kind, Reply
 from serving.schema import ChatRequest, CompletionRequest, R, parse
 from serving.text import TextCodec
@@ -57,6 +59,7 @@ class OpenAISpec(LitSpec):
         self.add_endpoint("/v1/models", self.models, ["GET"])
         self.add_endpoint("/v1/models/{name}", self.model, ["GET"])
         self.add_endpoint("/health", self.health, ["GET"])
+        self.add_endpoint("/openapi.json", self.description, ["GET"])
 
     def __getstate__(self) -> dict[str, Any]:
         """The worker receives a copy without what belongs to the HTTP process."""
@@ -102,9 +105,13 @@ class OpenAISpec(LitSpec):
         return JSONResponse(self._card())
 
     async def health(self) -> Response:
-        """GET /health: 200 when ready, else 503; always with reasons and load."""
+        """GET /health: 200 when ready or degraded, else 503; always with reasons and load."""
         document = health_document(self.desk.model_name, self.desk.slots, self.dispatcher, self.desk.board)
-        return JSONResponse(document, status_code=200 if document["status"] == "ready" else 503)
+        return JSONResponse(document, status_code=STATUS_CODES[document["status"]])
+
+    async def description(self) -> Response:
+        """GET /openapi.json: all of this, for programs."""
+        return JSONResponse(openapi_document(self.desk.model_name, version("polydraft")))
 
     def _card(self) -> dict[str, Any]:
         return {"id": self.desk.model_name, "object": "model", "created": self._started, "owned_by": "polydraft"}
