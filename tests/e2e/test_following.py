@@ -105,3 +105,19 @@ def test_a_version_that_does_not_fit_is_refused_and_the_one_before_stays(followe
         register(registry, toys, "sql")
         assert wait_for(running, "sql@v4") == text
     assert running.log.read_text().count("draft sql") == 2
+
+
+def test_a_topic_that_the_registry_gains_joins_a_running_server(followed, registry, toys, tmp_path):
+    """A request may name its draft from then on, and its answer is the one before; before that it is refused."""
+    follows = changed(followed, drafts={**followed.drafts.model_dump(), "follow": True})
+    with server(follows, tmp_path) as running:
+        text, _ = ask(running)
+        with pytest.raises(httpx.HTTPStatusError, match="400"):
+            ask(running, draft="medical")
+        tags = {"target": fingerprint(toys / "target"), "tokenizer": tokenizer_fingerprint(toys / "target")}
+        registry.register("toy-draft-medical", toys / "math", {"topic": "medical", **tags}, alias="champion")
+        end = time.monotonic() + 20
+        while httpx.get(f"{running.url}/health", timeout=20).json()["topics"]["added"] != ["medical"]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert ask(running, draft="medical") == (text, "medical@v1")
