@@ -62,6 +62,7 @@ CATALOGUE = (
     ),
     _counter("routing_decisions", "Answers by the routing that they ended with.", "topic", "draft", "reason"),
     _counter("draft_swaps", "Draft versions that came while serving: installed, or refused.", "draft", "result"),
+    _counter("draft_rollbacks", "Versions that did worse than the ones before them, which serve again.", "draft"),
     _counter(
         "regret_runs", "Target runs that the best draft in hindsight would have saved, of scored traces.", "topic"
     ),

@@ -16,15 +16,6 @@ def split_label(label: str) -> tuple[str, str]:
     return name, version
 
 
-def labels_of(routing: Routing | None, serving: dict[str, str]) -> Labels:
-    """Who proposes for a request now.
-
-    Args:
-        serving: the label of every draft that serves, by name. What a request was routed to may have left since.
-    """
-    if routing is None:
-        return NO_TOPIC, NO_DRAFT, ""
-    name, version = split_label(routing.draft)
-    if name in serving and routing.draft not in serving.values():
-        name, version = split_label(serving[name])
-    return routing.topic or NO_TOPIC, name, version
+def labels_of(routing: Routing) -> Labels:
+    """Who proposes for a request from now on."""
+    return routing.topic or NO_TOPIC, *split_label(routing.draft)

@@ -28,7 +28,7 @@ class Change:
     """Something that happened to a draft while serving."""
 
     at: float  # Unix seconds
-    what: str  # installed, refused
+    what: str  # installed, rolled back, refused
     draft: str
     version: str
     before: str = ""
@@ -49,9 +49,15 @@ class Watch(Observer):
         self.drafts: dict[str, str] = {}  # labels of the drafts that serve, by name
         self.changes: deque[Change] = deque(maxlen=_MOST_CHANGES)
         self.status: Status | None = None
+        self.costs: tuple[float, float] | None = None  # of a draft step and a run over five tokens
         self._clock, self._wall = clock, wall
+        self._began: float | None = None
         self._flights: dict[str, Flight] = {}
         self._versions: dict[str, deque[str]] = {}
+
+    def now(self) -> tuple[float, float]:
+        """Unix seconds, and for how many the worker has been there."""
+        return self._wall(), self._clock() - self._began if self._began is not None else 0.0
 
     def opened(self, job: Job) -> None:
         self._flights[job.request_id] = Flight(self._clock(), (NO_TOPIC, NO_DRAFT, ""))
@@ -59,8 +65,10 @@ class Watch(Observer):
 
     def told(self, message: StepMessage) -> None:
         now = self._clock()
+        self._began = now if self._began is None else self._began
         if message.drafts:
-            self._take_drafts(message.drafts)
+            self._take_drafts(message.drafts, set(message.given_up))
+            self.costs = message.costs
         for request_id, routing in message.routings.items():
             if (flight := self._flights.get(request_id)) is not None:
                 self._take_routing(flight, routing, now)
@@ -94,20 +102,27 @@ class Watch(Observer):
         """A version of a draft was not taken up."""
         self._note(Change(self._wall(), "refused", draft, version, split_label(self.drafts.get(draft, ""))[1], why))
 
-    def _take_drafts(self, drafts: dict[str, str]) -> None:
+    def _take_drafts(self, drafts: dict[str, str], given_up: set[str]) -> None:
         for name, label in drafts.items():
-            version = split_label(label)[1]
-            if self.drafts and self.drafts.get(name) != label:
-                before = split_label(self.drafts.get(name, ""))[1]
-                self._note(Change(self._wall(), "installed", name, version, before))
+            version, before = split_label(label)[1], self.drafts.get(name, "")
+            if self.drafts and before != label:
+                self._replace(name, version, split_label(before)[1], is_back=before in given_up)
             self._remember(name, version)
         self.drafts = dict(drafts)
+
+    def _replace(self, name: str, version: str, before: str, is_back: bool) -> None:
+        """A version has taken over, also from answers that run."""
+        what = "rolled back" if is_back else "installed"
+        self._note(Change(self._wall(), what, name, version, before, f"{before} did worse" if is_back else ""))
+        if is_back:
+            self.tally.counters["draft_rollbacks"].add((name,))
         for flight in self._flights.values():
-            flight.labels = labels_of(flight.routing, self.drafts)
+            if flight.labels[1:] == (name, before):
+                flight.labels = (flight.labels[0], name, version)
 
     def _note(self, change: Change) -> None:
         self.changes.append(change)
-        self.tally.counters["draft_swaps"].add((change.draft, change.what))
+        self.tally.counters["draft_swaps"].add((change.draft, "refused" if change.what == "refused" else "installed"))
 
     def _remember(self, name: str, version: str) -> None:
         """Series of versions that left long ago are dropped, or a year of learning would fill a Prometheus."""
@@ -124,7 +139,7 @@ class Watch(Observer):
         was_waiting = flight.routing is not None and flight.routing.reason in PROVISIONAL
         if was_waiting and routing.reason not in PROVISIONAL:
             self.tally.histograms["route_duration_seconds"].observe(now - flight.arrived)
-        flight.routing, flight.labels = routing, labels_of(routing, self.drafts)
+        flight.routing, flight.labels = routing, labels_of(routing)
 
     def _take(self, flight: Flight, output: Output, now: float) -> None:
         run = flight.run(output.counts)

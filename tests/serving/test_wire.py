@@ -12,7 +12,7 @@ class TestStepMessage:
         output = Output("a", [7, 8, 9], [Origin.DRAFT, Origin.LOOKUP, Origin.CORRECTED], "stop", counts)
         plain = Output("b", [1, 2], [Origin.BONUS, Origin.PLAIN], None, SpeculationCounts())
         routings = {"a": Routing("sql", "sql@v1", 0.97, "topic"), "b": Routing(None, "none", None, "asked")}
-        message = StepMessage(STATUS, [output, plain], routings, {"c": "it failed"}, {"sql": "sql@v2"})
+        message = StepMessage(STATUS, [output, plain], routings, {"c": "it failed"}, {"sql": "sql@v2"}, (0.15, 1.4))
         assert StepMessage.from_json(message.to_json()) == message
 
     def test_log_probabilities_come_out_to_the_last_bit(self) -> None:

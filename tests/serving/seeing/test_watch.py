@@ -69,6 +69,25 @@ class TestVersions:
         assert first == Change(at, "installed", "sql", "v2", "v1")
         assert second == Change(at, "installed", "math", "v1")
 
+    def test_an_answer_that_stays_with_the_old_version_counts_there(self, stage: Stage) -> None:
+        """A canary keeps some requests on it; what was routed after the swap is where it was routed to."""
+        stage.say(drafts={"sql": "sql@v1"})
+        stage.say(drafts={"sql": "sql@v2"})
+        stage.open("a")
+        stage.route("a")
+        stage.run("a", 2, [D, C])
+        assert stage.counted("spec_decode_num_drafts") == {("sql", "sql", "v1"): 1}
+
+    def test_a_version_that_is_given_up_is_a_rollback(self, stage: Stage) -> None:
+        """And a swap, back to the one before."""
+        stage.say(drafts={"sql": "sql@v1"})
+        stage.say(drafts={"sql": "sql@v2"})
+        stage.say(drafts={"sql": "sql@v1"}, given_up=("sql@v2",))
+        assert stage.counted("draft_rollbacks") == {("sql",): 1}
+        assert stage.counted("draft_swaps") == {("sql", "installed"): 2}
+        last = stage.watch.changes[-1]
+        assert (last.what, last.version, last.before, last.why) == ("rolled back", "v1", "v2", "v2 did worse")
+
     def test_series_of_versions_long_gone_are_dropped(self, stage: Stage) -> None:
         """A draft that learns every hour has thousands of versions a year."""
         for number in range(20):

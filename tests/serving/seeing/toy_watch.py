@@ -39,10 +39,11 @@ class Stage:
         load: Load | None = None,
         routings: dict[str, Routing] | None = None,
         drafts: dict[str, str] | None = None,
+        given_up: tuple[str, ...] = (),
         pid: int = 12,
     ) -> None:
         status = Status(pid, load or Load(), "ready")
-        message = StepMessage(status, list(outputs), routings or {}, drafts=drafts or {})
+        message = StepMessage(status, list(outputs), routings or {}, drafts=drafts or {}, given_up=given_up)
         self.watch.told(StepMessage.from_json(message.to_json()))
 
     def counted(self, stem: str) -> dict[tuple[str, ...], float]:
