@@ -76,6 +76,8 @@ def retrain(
     is_promoted = wish.grants(found.verdict)
     if is_promoted:
         hint(f"Promoted {version.label}. Serving follows within seconds. Undo: polydraft router rollback")
+    elif found.verdict.outcome.value == "worse":
+        hint(f"Registered {version.label}; it does not serve")
     else:
         hint(f"Registered {version.label} as challenger. Promote: polydraft registry promote {version.label}")
     _answer({"version": version.label, "promoted": is_promoted}, found, as_json, output)
