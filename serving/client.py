@@ -98,7 +98,9 @@ def _wait_until_ready(
                 raise ServerError(f"the server ended with code {process.returncode}", facts=_last_words(log))
             with contextlib.suppress(httpx.TransportError):
                 health = client.get(f"{url}/health").json()
-                is_up = health["status"] == "ready" or (not require_router and health["router"] == "starting")
+                is_up = health["status"] in ("ready", "degraded") or (
+                    not require_router and health["router"] == "starting"
+                )
                 if is_up and health["free_slots"]:
                     return
                 waiting_for = "; ".join(health["reasons"])

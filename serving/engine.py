@@ -253,7 +253,8 @@ class Engine:
         added = self._swapper.added if self._swapper is not None else ()
         label = self._router.label if self._router is not None else ""
         refused = self._swapper.refused if self._swapper is not None else ""
-        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused)
+        drafts = tuple(self._swapper.drafts_refused.values()) if self._swapper is not None else ()
+        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused, drafts)
 
     def _router_state(self) -> str:
         if self._router is None:

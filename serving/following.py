@@ -1,6 +1,5 @@
 """Notices that an alias of a draft has moved, checks the version behind it, and hands it on."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -11,11 +10,10 @@ from drafts.pool import DraftSpec
 from registry.names import CHAMPION, Reference, draft_model
 from registry.verdicts import roll_back
 from serving.canaries import WayBack
+from serving.complaints import Complaints
 from serving.config import Deployment
-from serving.deployment import REGISTRY_SCHEME, Resolver, open_registry
+from serving.deployment import REGISTRY_SCHEME, Resolved, Resolver, open_registry
 from serving.plan import check_version, draft_sources, spec_of
-
-logger = logging.getLogger(__name__)
 
 
 class DraftFollower:
@@ -27,6 +25,7 @@ class DraftFollower:
         specs: what serves at the start, by name.
         send: hands a version that passed its checks to the worker.
         ways_back: where the worker says which versions it gave up again; their alias goes back, too.
+        complaints: about drafts that cannot be followed.
     """
 
     def __init__(
@@ -35,6 +34,7 @@ class DraftFollower:
         specs: Mapping[str, DraftSpec],
         send: Callable[[DraftSpec], None],
         ways_back: Connection | None = None,
+        complaints: Complaints | None = None,
     ):
         self._deployment, self._send, self._ways_back = deployment, send, ways_back
         self._unsaid: list[WayBack] = []  # what the registry has not been told yet
@@ -45,7 +45,8 @@ class DraftFollower:
         }
         self._first = {name: spec.label for name, spec in specs.items()}
         self._known = dict(self._first)
-        self._said: dict[str, str] = {}  # the last complaint about each draft
+        self._refused: dict[str, tuple[str, str]] = {}  # label that did not fit and why, by name
+        self._complaints = complaints or Complaints("draft")
 
     def start(self) -> None:
         """Follow in a thread, the first time after ``registry.poll_seconds``; 0 never looks."""
@@ -64,15 +65,27 @@ class DraftFollower:
         for name, reference in {**self._sources, **self._further(resolver)}.items():
             try:
                 found = resolver.resolve(reference, name)
-                if found.label == self._known.get(name):
-                    continue
-                self._known[name] = found.label  # looked at once, whatever comes of it
-                check_version(self._deployment, found)
+                is_new = found.label != self._known.get(name)
+                if is_new:
+                    self._known[name] = found.label  # looked at once, whatever comes of it
+                    self._check(name, found)
             except PolydraftError as error:
-                self._complain(name, str(error))
-            else:
-                self._said.pop(name, None)
+                self._complaints.add(name, str(error))
+                continue
+            label, why = self._refused.get(name, ("", ""))
+            if label == found.label:
+                self._complaints.add(name, why)
+                continue
+            self._complaints.settle(name)
+            if is_new:
                 self._send(spec_of(name, found))
+
+    def _check(self, name: str, found: Resolved) -> None:
+        self._refused.pop(name, None)
+        try:
+            check_version(self._deployment, found)
+        except PolydraftError as error:
+            self._refused[name] = (found.label, str(error))
 
     def _further(self, resolver: Resolver) -> dict[str, str]:
         """References of topics that the deployment does not name."""
@@ -100,7 +113,7 @@ class DraftFollower:
                 if reference.alias == CHAMPION and registry.get(reference).label == back.left:
                     roll_back(registry, reference.model, f"canary: {back.reason}")
             except RegistryError as error:
-                self._complain(back.name, f"the registry cannot be told that {back.left} is given up: {error}")
+                self._complaints.add(back.name, f"the registry cannot be told that {back.left} is given up: {error}")
                 return
             self._unsaid.pop(0)
 
@@ -119,8 +132,3 @@ class DraftFollower:
             time.sleep(seconds)
         elif self._ways_back.poll(seconds):
             self.take_back(self._ways_back.recv())
-
-    def _complain(self, name: str, what: str) -> None:
-        if self._said.get(name) != what:
-            logger.error("draft %s stays as it is: %s", name, what)
-        self._said[name] = what

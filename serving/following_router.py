@@ -1,6 +1,5 @@
 """Notices that the alias of the router has moved, and hands the version behind it on."""
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +7,9 @@ from pathlib import Path
 from threading import Thread
 
 from configs.errors import PolydraftError
+from serving.complaints import Complaints
 from serving.config import Deployment
 from serving.deployment import REGISTRY_SCHEME, Resolver
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +28,21 @@ class RouterFollower:
     Args:
         label: of the version that serves at the start, such as ``router@v1``.
         send: hands a version to the worker.
+        complaints: about a router that cannot be followed.
     """
 
-    def __init__(self, deployment: Deployment, label: str, send: Callable[[RouterVersion], None]):
+    def __init__(
+        self,
+        deployment: Deployment,
+        label: str,
+        send: Callable[[RouterVersion], None],
+        complaints: Complaints | None = None,
+    ):
         self._deployment, self._send = deployment, send
         self._first = self._known = label
         model = deployment.router.model if deployment.router is not None else ""
         self._reference = model if model.startswith(REGISTRY_SCHEME) else ""
-        self._said = ""  # the last complaint
+        self._complaints = complaints or Complaints()
 
     def start(self) -> None:
         """Follow in a thread, the first time after ``registry.poll_seconds``; 0 never looks."""
@@ -53,11 +58,9 @@ class RouterFollower:
         try:
             found = Resolver(self._deployment).resolve(self._reference, "router")
         except PolydraftError as error:
-            if str(error) != self._said:
-                logger.error("the router stays as it is: %s", error)
-            self._said = str(error)
+            self._complaints.add("the router", str(error))
             return
-        self._said = ""
+        self._complaints.settle("the router")
         if found.label != self._known:
             self._known = found.label  # looked at once, whatever comes of it
             self._send(RouterVersion(found.label, found.folder))

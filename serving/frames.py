@@ -17,7 +17,6 @@ class FrameReader:
     def __init__(self, connection: Connection):
         self._connection = connection
         self._held = bytearray()
-        os.set_blocking(connection.fileno(), False)
 
     def fileno(self) -> int:
         """Readable when something has come."""
@@ -29,6 +28,7 @@ class FrameReader:
         Raises:
             EOFError: nobody can write any more.
         """
+        os.set_blocking(self._connection.fileno(), False)
         while (chunk := _read(self._connection)) is not None:
             if not chunk:
                 raise EOFError

@@ -4,15 +4,21 @@ from dataclasses import asdict
 from typing import Any
 
 from router.proposal import ProposalFile
+from serving.complaints import Notices
 from serving.dispatch import Dispatcher
 from serving.wire import Load
 
+STATUS_CODES = {"ready": 200, "degraded": 200, "starting": 503, "not ready": 503}
+
 
 class Board:
-    """The proposals of new topics that wait for an answer, read anew when their file has changed."""
+    """What others know: the registry's followers, and a file of proposals of new topics that wait for an answer.
 
-    def __init__(self, file: ProposalFile):
-        self._file = file
+    The file is read anew when it has changed.
+    """
+
+    def __init__(self, file: ProposalFile, notices: Notices | None = None):
+        self._file, self.notices = file, notices
         self._seen: int | None = None
         self._open: list[dict[str, Any]] = []
 
@@ -36,7 +42,7 @@ class Board:
 
 
 def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board | None = None) -> dict[str, Any]:
-    """``status`` is ready, starting or not ready; ``reasons`` say why, or what works only in part.
+    """``status`` is ready, degraded (it serves; ``reasons`` say what works only in part), starting or not ready.
 
     ``router_version`` decides; null where none does yet. ``topics`` are those added while serving, those that the
     traffic proposes (`polydraft topics propose`), and what had drifted when `polydraft topics drift` last looked.
@@ -58,6 +64,9 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
         reasons = [*reasons, f"traces cannot be written and are dropped: {error}"]
     if state and state.router_refused:
         reasons = [*reasons, f"the router stays as it is: {state.router_refused}"]
+    reasons = [*reasons, *(state.drafts_refused if state else ()), *_registry(board)]
+    if status == "ready" and reasons:
+        status = "degraded"
     load = asdict(state.load if state else Load())
     known = {"status": status, "reasons": reasons, "model": model, "router": router, "slots": slots, **load}
     topics = {
@@ -67,3 +76,8 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
     }
     version = state.router_version if state else ""
     return {**known, "router_version": version or None, "traces": traces, "topics": topics}
+
+
+def _registry(board: Board | None) -> list[str]:
+    notices = board.notices if board is not None else None
+    return [f"not followed: {reason}" for reason in notices.reasons] if notices is not None else []

@@ -1,5 +1,6 @@
 """Sections of a deployment that the serving room owns: the target, the decoding defaults, the endpoint."""
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -9,6 +10,7 @@ from decoding.proposal import MAX_DRAFT_TOKENS, Scheme
 from drafts.expansion import Expansion
 
 LOOPBACK = ("127.0.0.1", "::1")
+KEYS_VARIABLE = "POLYDRAFT_API_KEYS"  # separated by white space or commas
 
 
 class TargetSection(Section):
@@ -74,7 +76,8 @@ class ServingSection(Section):
         default=None, description="what clients send as `model`; null is the deployment's name"
     )
     api_keys_file: str | None = Field(
-        default=None, description="one bearer token a line; required when host is not loopback"
+        default=None,
+        description=f"one bearer token a line; it or {KEYS_VARIABLE} is required when host is not loopback",
     )
     max_queue: int = Field(default=64, ge=0, description="requests that may wait for a slot; beyond it 429")
     deadline_seconds: float = Field(default=120, gt=0, description="longest time for one request; then 504")
@@ -82,6 +85,6 @@ class ServingSection(Section):
 
     @model_validator(mode="after")
     def _guarded(self) -> "ServingSection":
-        if self.host not in LOOPBACK and self.api_keys_file is None:
-            raise ValueError(f"host {self.host} is open to the network: set api_keys_file")
+        if self.host not in LOOPBACK and self.api_keys_file is None and not os.environ.get(KEYS_VARIABLE):
+            raise ValueError(f"host {self.host} is open to the network: set api_keys_file or {KEYS_VARIABLE}")
         return self

@@ -8,8 +8,8 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -18,12 +18,14 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from configs.errors import ConfigError, PolydraftError, ServerError
+from configs.errors import PolydraftError, ServerError
 from registry.location import locate
 from router.proposal import proposal_file
 from serving.admission import Admission, Limits
+from serving.complaints import Complaints, Notices, Sender
 from serving.config import Deployment
 from serving.dispatch import Dispatcher
+from serving.ending import end_after_failure, end_children, end_on_signals, end_with
 from serving.endpoints import Desk, OpenAISpec
 from serving.engine import Engine, build_engine
 from serving.errors import to_http
@@ -32,6 +34,7 @@ from serving.following import DraftFollower
 from serving.following_router import RouterFollower
 from serving.frames import discard
 from serving.health import Board
+from serving.keys import read_keys
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
 from serving.restarting import Restarts, forget_jobs, tell_problems
@@ -42,9 +45,9 @@ from serving.worker_loop import WorkerLoop
 
 logger = logging.getLogger(__name__)
 
-_PARENT_CHECK_SECONDS = 0.5
 _SETUP_CHECK_SECONDS = 0.05
 _WORKER_CHECK_SECONDS = 0.2
+_LITSERVES = ("/", "/litserve/health", "/litserve/info")  # routes of its own, which would be open to everybody
 
 
 def serve(
@@ -66,16 +69,16 @@ def serve(
     # Read by torch when the worker imports it: two threads on a busy machine are slower than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    keys = _read_keys(deployment)
+    keys = read_keys(deployment.serving, host)
     plan = with_followed(make_plan(deployment), deployment)
     server = PolydraftServer(deployment, plan, keys, announce)
-    _end_on_signals()
+    end_on_signals()
     try:
         server.run(host=host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")
     except (EOFError, ConnectionError) as error:
         raise ServerError("the model process died; the server has stopped", do="see the log above") from error
     finally:
-        _end_children()
+        end_children()
 
 
 class WorkerAPI(ls.LitAPI):
@@ -126,8 +129,10 @@ class PolydraftServer(ls.LitServer):
         self._plan, self._api_keys = plan, api_keys
         self._model_name, self._announce = deployment.model_name, announce
         self._serving = deployment.serving
-        self._board = Board(proposal_file(locate(deployment.registry).state, deployment.name))
         context = multiprocessing.get_context("spawn")
+        notices, complaints = context.Pipe(duplex=False)
+        self._notices, complain = Notices(notices), Sender(complaints).send
+        self._board = Board(proposal_file(locate(deployment.registry).state, deployment.name), self._notices)
         cancellations, self._control = context.Pipe(duplex=False)
         self._news, news = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
@@ -136,8 +141,12 @@ class PolydraftServer(ls.LitServer):
         hand_on = _one_at_a_time(new_version.send)
         self._worker_ends = (versions, cancellations)
         self._restarts = Restarts()
-        self._follower = DraftFollower(deployment, plan.drafts, hand_on, given_up)
-        self._router_follower = RouterFollower(deployment, plan.router_label, hand_on)
+        drafts, router = (
+            Complaints("draft", partial(complain, "draft")),
+            Complaints("", partial(complain, "the router")),
+        )
+        self._follower = DraftFollower(deployment, plan.drafts, hand_on, given_up, drafts)
+        self._router_follower = RouterFollower(deployment, plan.router_label, hand_on, router)
         self._spec = OpenAISpec()
         self._seeing = Seeing(deployment, plan.slots, self._spec)
         super().__init__(
@@ -153,7 +162,7 @@ class PolydraftServer(ls.LitServer):
         self.app.add_exception_handler(Exception, _on_error)
         for kind in (PolydraftError, 404, 405):
             self.app.add_exception_handler(kind, _on_error)
-        self.app.router.routes[:] = [route for route in self.app.router.routes if route.path != "/"]
+        self.app.router.routes[:] = [route for route in self.app.router.routes if route.path not in _LITSERVES]
         self._seeing.mount(self.app)
 
     @contextlib.asynccontextmanager
@@ -166,10 +175,11 @@ class PolydraftServer(ls.LitServer):
         main = os.getppid()
         # Ctrl-C reaches the whole group: the main process answers it, by ending this one gracefully.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        asyncio.get_running_loop().add_reader(self._notices.fileno(), self._notices.take)
         async with super().lifespan(app):
-            tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(_end_with(main))]
+            tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(end_with(main))]
             for task in tasks:
-                task.add_done_callback(_end_after_failure)
+                task.add_done_callback(end_after_failure)
             self._announce()
             try:
                 yield
@@ -268,56 +278,3 @@ def _one_at_a_time(send: Callable[[Any], None]) -> Callable[[Any], None]:
 async def _on_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (Starlette's signature)
     answer = to_http(error)
     return JSONResponse(answer.body, status_code=answer.status, headers=answer.headers)
-
-
-async def _end_with(main: int) -> None:
-    """A main process that was killed cannot tell: notice it and end gracefully."""
-    while os.getppid() == main:
-        await asyncio.sleep(_PARENT_CHECK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _end_after_failure(task: asyncio.Task[None]) -> None:
-    """Without its deliveries the HTTP process is of no use: say why, and end gracefully."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("the server cannot go on", exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _read_keys(deployment: Deployment) -> tuple[bytes, ...]:
-    name = deployment.serving.api_keys_file
-    if name is None:
-        return ()
-    try:
-        lines = Path(name).expanduser().read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"cannot read serving.api_keys_file {name}: {error.strerror}") from error
-    keys = tuple(line.strip().encode() for line in lines if line.strip())
-    if not keys:
-        raise ConfigError(f"serving.api_keys_file {name} holds no key", do="write one bearer token a line")
-    return keys
-
-
-def _end_on_signals() -> None:
-    """SIGTERM as Ctrl-C, and Ctrl-C even where a shell had it ignored: LitServe then finishes what runs.
-
-    The HTTP process is forked and inherits the handler, and uvicorn raises the signal again in the end.
-    """
-    main = os.getpid()
-
-    def interrupt(*_: object) -> None:
-        if os.getpid() == main:
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, interrupt)
-
-
-def _end_children() -> None:
-    """After a failed start or a dead worker LitServe leaves processes behind."""
-    for child in multiprocessing.active_children():
-        child.terminate()
-    for child in multiprocessing.active_children():
-        child.join(timeout=5)
-        if child.is_alive():
-            child.kill()

@@ -47,6 +47,7 @@ class DraftSwapper:
         self._awaited: RouterVersion | None = None  # the router that is loading
         self.refused = ""  # the last version of the router that could not be used, and why
         self._loaded: deque[tuple[DraftSpec, ModelDrafter, Loaded | None]] = deque()
+        self.drafts_refused: dict[str, str] = {}  # versions that could not be used, and why, by name
         self.added: tuple[str, ...] = ()  # names that were not there at the start
         Thread(target=self._load_forever, name="drafts", daemon=True).start()
 
@@ -61,6 +62,7 @@ class DraftSwapper:
                 logger.info("draft %s joins: a new topic", spec.label)
             before = self._pool.current(spec.name) or spare
             self._pool.replace(spec, drafter)
+            self.drafts_refused.pop(spec.name, None)
             if before is not None and self._canaries is not None:
                 self._canaries.begin(before, spec)
         if self._router is not None and (self._routers or self._awaited is not None):
@@ -91,6 +93,8 @@ class DraftSwapper:
                 self._loaded.append((spec, self._pool.loaded(spec), self._spare(spec.name)))
             except (PolydraftError, OSError) as error:
                 logger.error("draft %s is refused, the one before stays: %s", spec.label, error)
+                what = str(error).partition("\n")[0]
+                self.drafts_refused[spec.name] = f"draft {spec.label} is refused, the one before stays: {what}"
 
     def _spare(self, name: str) -> Loaded | None:
         """The version before, where nobody has used it yet: what comes is compared with it all the same."""

@@ -81,7 +81,7 @@ class Status:
 
     ``router`` is off, starting, ready, or what is wrong with it; ``traces`` is None where none are kept. ``added`` are
     drafts of topics that came while serving. ``router_version`` is the one that decides, and ``router_refused`` says
-    which other one cannot, and why.
+    which other one cannot, and why; ``drafts_refused`` says so of drafts.
     """
 
     pid: int
@@ -91,6 +91,7 @@ class Status:
     added: tuple[str, ...] = ()
     router_version: str = ""
     router_refused: str = ""
+    drafts_refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class StepMessage:
             "a": self.status.added,
             **({"d": self.drafts, "c": self.costs} if self.drafts else {}),
             **({"g": self.given_up} if self.given_up else {}),
-            "v": [self.status.router_version, self.status.router_refused],
+            "v": [self.status.router_version, self.status.router_refused, *self.status.drafts_refused],
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -130,8 +131,11 @@ class StepMessage:
         document = json.loads(text)
         pid, running, waiting, free_slots, step_seconds, router, *traces = document["s"]
         load = Load(running, waiting, free_slots, step_seconds)
+        router_version, router_refused, *drafts_refused = document["v"]
+        log = LogState(*traces) if traces else None
+        added = tuple(document["a"])
         return cls(
-            Status(pid, load, router, LogState(*traces) if traces else None, tuple(document["a"]), *document["v"]),
+            Status(pid, load, router, log, added, router_version, router_refused, tuple(drafts_refused)),
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],

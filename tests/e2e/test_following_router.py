@@ -70,7 +70,7 @@ def test_versions_of_the_router_come_go_back_and_are_refused(
         assert reason(running) == "uncertain"
         register(registry, tmp_path / "three", topics=["sql", "math"])
         health = wait_for(running, "router@v2", 1)
-        assert health["status"] == "ready"
+        assert health["status"] == "degraded"
         assert "router@v3 is refused" in health["reasons"][0]
         assert reason(running) == "uncertain"
         registry.rollback(MODEL)

@@ -89,7 +89,7 @@ def test_stop_strings_early_leavers_and_a_lost_disk(deployment, tmp_path):
         say(running)
         wait_for(running, dropped=1)
         document = health(running)
-        assert (document["status"], document["traces"]) == ("ready", {"written": 3, "dropped": 1})
+        assert (document["status"], document["traces"]) == ("degraded", {"written": 3, "dropped": 1})
         assert "traces cannot be written and are dropped" in document["reasons"][0]
         assert say(running)["choices"][0]["finish_reason"] == "length"
     assert running.log.read_text().count("traces cannot be written") == 1

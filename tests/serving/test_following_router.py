@@ -165,5 +165,5 @@ def test_health_names_the_version_that_decides_and_the_one_that_cannot() -> None
         ).status
 
     document = health_document("toy", 1, Dispatcher())  # type: ignore[arg-type]
-    assert (document["status"], document["router"], document["router_version"]) == ("ready", "ready", "router@v2")
+    assert (document["status"], document["router"], document["router_version"]) == ("degraded", "ready", "router@v2")
     assert document["reasons"] == ["the router stays as it is: router@v3 is refused: NaN"]

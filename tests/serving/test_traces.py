@@ -191,13 +191,13 @@ class TestTelling:
             message = StepMessage(Status(1, Load(), "off", state))
             assert StepMessage.from_json(message.to_json()) == message
 
-    def test_health_tells_them_and_stays_ready(self) -> None:
+    def test_health_tells_them_and_serving_goes_on(self) -> None:
         """A lost disk is a reason to mend it, not to stop serving."""
         dispatcher = Dispatcher(None, None, None, 1, 1)  # type: ignore[arg-type]
         document = {}
         for state in (None, LogState(3, 0), LogState(3, 2, "gone")):
             dispatcher.status = Status(1, Load(), "off", state)
             document = health_document("toy", 1, dispatcher)
-            assert document["status"] == "ready"
+            assert document["status"] == ("degraded" if state and state.error else "ready")
             assert document["traces"] == (state and {"written": state.written, "dropped": state.dropped})
         assert document["reasons"] == ["traces cannot be written and are dropped: gone"]
