@@ -62,6 +62,7 @@ class TraceLog:
 
     Args:
         clock: seconds since 1970.
+        keeps: says of a trace whether it may be kept; asked by the thread. None keeps all.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class TraceLog:
         limits: LogLimits | None = None,
         queue_length: int = _QUEUE_LENGTH,
         clock: Callable[[], float] = time.time,
+        keeps: Callable[[SpeculationTrace], bool] | None = None,
     ):
+        self._keeps = keeps
         self._folder, self._limits, self._clock = folder, limits or LogLimits(), clock
         self._queue: Queue[tuple[float, SpeculationTrace] | None] = Queue(queue_length)
         self._refused = 0  # by a full queue; the step loop's thread counts these, the other one the rest
@@ -108,7 +111,7 @@ class TraceLog:
                 is_open = item is not None
             except Empty:
                 item = None
-            if item is not None:
+            if item is not None and (self._keeps is None or self._keeps(item[1])):
                 due = due if pending else time.monotonic() + self._limits.segment_seconds
                 pending.append(item)
                 size += _num_bytes(item[1])

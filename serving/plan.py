@@ -82,7 +82,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         router_max_tokens=router.max_tokens if router else 0,
         min_confidence=router.min_confidence if router else None,
         router_label=found.label if found else "",
-        traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder)),
+        traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder), folder),
         placement=place(target.device, target.dtype, target.exact),
         canary=deployment.drafts.canary,
     )

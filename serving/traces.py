@@ -1,11 +1,12 @@
 """The ``traces`` section of a deployment, and what it comes to: which answers are traced, and where to."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.errors import ConfigError
 from configs.section import Section
@@ -13,6 +14,8 @@ from decoding.trace_log import LogLimits, LogState, TraceLog
 from decoding.trace_recorder import MOST_TOP, TraceRecorder
 from drafts.pool import LOOKUP
 from registry.home import data_directory
+from serving.redaction import Redactor, function_called
+from serving.text import TextCodec
 from serving.wire import Job
 
 _DAY_SECONDS = 86_400.0
@@ -31,12 +34,30 @@ class TracesSection(Section):
     max_age_days: float = Field(default=30, gt=0, description="after so long they leave")
     segment_mb: int = Field(default=8, ge=1, le=256, description="a file is closed when it is so large")
     segment_seconds: float = Field(default=60, gt=0, le=3600, description="or so old; a kill costs the open file")
+    redact: tuple[str, ...] = Field(
+        default=(), description="regular expressions: what they are found in, prompt or answer, leaves no trace"
+    )
+    redact_with: str | None = Field(
+        default=None,
+        pattern=r"^[\w.]+:\w+$",
+        description="package.module:function of prompt and answer that says whether a trace may be kept",
+    )
 
     @model_validator(mode="after")
     def _holds_a_segment(self) -> "TracesSection":
         if self.segment_mb > self.max_mb:
             raise ValueError(f"max_mb is {self.max_mb}: not even a file of segment_mb {self.segment_mb} would stay")
         return self
+
+    @field_validator("redact")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return patterns
 
     def path(self, deployment: str) -> Path:
         """The folder of a deployment's traces, absolute and not necessarily there yet."""
@@ -61,16 +82,33 @@ class TracePlan:
     top: int
     share: float
     limits: LogLimits
+    tokenizer: Path | None = None  # the target's folder, where text is looked at
+    redact: tuple[str, ...] = ()
+    redact_with: str | None = None
+
+    def redactor(self) -> Redactor | None:
+        """Loads a tokenizer where there is something to look for.
+
+        Raises:
+            ConfigError: there is no such function.
+        """
+        if self.tokenizer is None or not (self.redact or self.redact_with):
+            return None
+        keep = function_called(self.redact_with) if self.redact_with else None
+        return Redactor(self.redact, keep, TextCodec(self.tokenizer).decode)
 
 
-def plan_traces(section: TracesSection, deployment: str, target: Callable[[], str]) -> TracePlan | None:
+def plan_traces(
+    section: TracesSection, deployment: str, target: Callable[[], str], tokenizer: Path | None = None
+) -> TracePlan | None:
     """None where nothing is traced.
 
     Args:
         target: gives the target's fingerprint; a large target takes seconds.
+        tokenizer: the target's folder.
 
     Raises:
-        ConfigError: the folder cannot be made.
+        ConfigError: the folder cannot be made, or the function of ``redact_with`` is not there.
     """
     if not section.enabled:
         return None
@@ -80,7 +118,10 @@ def plan_traces(section: TracesSection, deployment: str, target: Callable[[], st
     except OSError as error:
         what = f"traces.folder {folder} cannot be made: {error.strerror}"
         raise ConfigError(what, do="name another folder, or set traces.enabled to false") from error
-    return TracePlan(folder, target(), section.top, section.share, section.limits)
+    if section.redact_with is not None:
+        function_called(section.redact_with)
+    redact = (section.redact, section.redact_with)
+    return TracePlan(folder, target(), section.top, section.share, section.limits, tokenizer, *redact)
 
 
 class Tracing:
@@ -92,7 +133,7 @@ class Tracing:
 
     def __init__(self, plan: TracePlan, label: Callable[[str], str]):
         self._share = plan.share
-        self._log = TraceLog(plan.folder, plan.limits)
+        self._log = TraceLog(plan.folder, plan.limits, keeps=plan.redactor())
         self.recorder = TraceRecorder(plan.target, self._log.append, plan.top, label, copiers=[LOOKUP])
 
     def wants(self, job: Job) -> bool:

@@ -73,7 +73,7 @@ class TestSection:
             "traces": {"enabled": True, "folder": str(tmp_path / "a" / "b"), "top": 4, "share": 0.5},
         }
         made = make_plan(Deployment.model_validate(sections)).traces
-        assert made == TracePlan(tmp_path / "a" / "b", fingerprint(toy), 4, 0.5, LogLimits())
+        assert made == TracePlan(tmp_path / "a" / "b", fingerprint(toy), 4, 0.5, LogLimits(), toy.resolve())
         assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
     def test_a_folder_that_cannot_be_made_is_said_before_serving(self, tmp_path: Path) -> None:
