@@ -19,11 +19,12 @@ from commands import (
     route,
     router,
     router_training,
+    selfcheck,
     topics,
     traces,
 )
 from commands.experiment import experiment
-from commands.options import AsJson, ConfigFile, Output, Prompts
+from commands.options import AsJson, Output
 from configs.console import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
@@ -63,6 +64,7 @@ app.command()(experiment)
 app.command()(learn.learn)
 app.command()(replay.replay)
 app.command()(route.route)
+app.command()(selfcheck.selfcheck)
 bench.app.command("router-latency")(bench_router.router_latency)
 for name, command in router_training.COMMANDS.items():
     router.app.command(name)(command)
@@ -105,27 +107,6 @@ def demo(as_json: AsJson = False, output: Output = None) -> None:
     if not as_json:
         show_demo(report)
     raise typer.Exit(0 if all(row["identical"] for row in report.rows) else EXIT_NO)
-
-
-@app.command()
-def selfcheck(
-    prompts: Prompts = None,
-    per_topic: Annotated[int, typer.Option(help="Prompts a topic.")] = 50,
-    tokens: Annotated[int, typer.Option(help="New tokens a prompt.")] = 128,
-    churn: Annotated[int, typer.Option(help="Rounds in which drafts and company change in mid-answer.")] = 1,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-    output: Output = None,
-) -> None:
-    """Compare greedy answers with transformers, token by token, for every way of drafting."""
-    from benchmarks.selfcheck import run_selfcheck
-
-    report = run_selfcheck(config, prompts, per_topic, tokens, churn)
-    if as_json or output:
-        emit(report.document(), output)
-    if not as_json:
-        table(*report.rows())
-    raise typer.Exit(0 if report.passed else EXIT_NO)
 
 
 @starter_app.command("build")

@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """One server in a process group of its own."""
 
-    def __init__(self, deployment: Deployment, folder: Path, port: int = 0):
+    def __init__(self, deployment: Deployment, folder: Path, port: int = 0, module: str = "serving"):
         file = folder / "deployment.yaml"
         file.write_text(deployment.to_yaml())
         self.port = port or free_port()
         self.log = folder / "log"
-        command = [sys.executable, "-m", "serving", str(file), "--port", str(self.port)]
+        command = [sys.executable, "-m", module, str(file), "--port", str(self.port)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
@@ -74,10 +74,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(deployment: Deployment, folder: Path, port: int = 0, ready: bool = True) -> Iterator[Server]:
+def server(
+    deployment: Deployment, folder: Path, port: int = 0, ready: bool = True, module: str = "serving"
+) -> Iterator[Server]:
     """A server that is gone after the block, whatever happened in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Server(deployment, folder, port)
+    made = Server(deployment, folder, port, module)
     try:
         if ready:
             made.wait_ready()
