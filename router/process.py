@@ -29,7 +29,6 @@ MAX_BATCH = 32
 MAX_CHARACTERS = 16_384
 _CLOSE_SECONDS = 2.0
 _PARENT_CHECK_SECONDS = 5.0
-_NICE = 5
 
 RequestId = int | str
 MakeEncoder = Callable[[], "Encoder"]
@@ -194,8 +193,6 @@ def _serve(queries: "Connection[Any, Any]", answers: "Connection[Any, Any]") -> 
     os.environ.update(
         OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
     )
-    # Where processors are few, tokens and the process that sends them come first; a decision is for later tokens.
-    os.nice(_NICE)
     # Ctrl-C reaches the whole process group; ending the child is the parent's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent, router = os.getppid(), None
