@@ -11,7 +11,7 @@ from commands.options import AsJson, ConfigFile, Output, ReportFolder, deliver, 
 from commands.topic_place import WORK, Data, Place, Traces, Work, command_of, open_place
 from configs.console import EXIT_NO, hint
 from configs.errors import ConfigError
-from drafts.pool import GENERAL
+from router.decision import GENERAL
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def discover(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of every partition, all its drafts together.")] = (
         360
     ),
-    limit: Annotated[int, typer.Option(min=1, help="Answers to learn from, at most.")] = 7200,
+    limit: Annotated[int, typer.Option(min=1, help="Answers to learn from, at most.")] = 3000,
     tokens: Annotated[int, typer.Option(min=1, help="Of an answer to --data, at most.")] = 96,
     work: Work = WORK,
     config: ConfigFile = None,

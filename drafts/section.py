@@ -1,11 +1,18 @@
 """Section of a deployment that names the drafts."""
 
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
 
 from configs.section import Section
-from drafts.canary import CanaryRule
+
+if TYPE_CHECKING:
+    from drafts.canary import CanaryRule
 
 STARTER_TOPICS = ("sql", "math", "python", "shell", "medical", "chat")
+
+
+Topic = Annotated[str, Field(pattern=r"^[^/\\.\x00][^/\\\x00]*$")]  # also the name of a folder
 
 
 class DraftSource(Section):
@@ -34,8 +41,10 @@ class CanarySection(Section):
     )
 
     @property
-    def rule(self) -> CanaryRule:
+    def rule(self) -> "CanaryRule":
         """As the watch takes it."""
+        from drafts.canary import CanaryRule
+
         return CanaryRule(limit=self.limit, most_requests=self.requests)
 
 
@@ -45,7 +54,7 @@ class DraftsSection(Section):
     general: DraftSource | None = Field(
         default_factory=lambda: _starter("general"), description="serves requests of no topic; null for none"
     )
-    topics: dict[str, DraftSource] = Field(
+    topics: dict[Topic, DraftSource] = Field(
         default_factory=lambda: {topic: _starter(topic) for topic in STARTER_TOPICS},
         description="topic -> the draft that proposes for it",
     )
