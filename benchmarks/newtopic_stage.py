@@ -1,9 +1,14 @@
-"""A deployment that has never seen one topic: its drafts, its router, its registry."""
+"""A deployment that has never seen one topic: its drafts, its router, its registry; and how it is asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
+
+from configs.errors import ServerError
 from drafts.compatibility import tokenizer_fingerprint
 from drafts.pool import GENERAL
 from registry.names import CHAMPION, draft_model, router_model
@@ -20,6 +25,7 @@ from training.starter.corpus import TOPICS, read_topic
 from training.topics.accepting import Known
 
 NAME = "newtopic"
+_AT_ONCE = 8  # requests
 SETTINGS = RouterSettings(max_per_topic=600)
 
 Told = Callable[[str], None]
@@ -92,3 +98,30 @@ class Stage:
     def known(self) -> Known:
         """What routers are trained on."""
         return Known({topic: self.prompts(topic, "train") for topic in self.others}, self.prompts(FOREIGN, "train"))
+
+
+def ask(url: str, prompt: str, tokens: int, draft: str = "auto") -> dict[str, Any]:
+    """A greedy answer to one question.
+
+    Raises:
+        ServerError: there is none.
+    """
+    body = {
+        "model": NAME,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "max_tokens": tokens,
+        "draft": draft,
+    }
+    answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120)
+    if answer.status_code != 200:
+        raise ServerError(f"the server answered {answer.status_code}: {answer.text[:200]}")
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def ask_all(url: str, prompts: Iterable[str], tokens: int) -> None:
+    """Ask all of them, a few at once; what they are told does not matter."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(lambda prompt: ask(url, prompt, tokens), prompts):
+            pass
