@@ -71,6 +71,10 @@ class Notices:
             kind, table = json.loads(message)
             self._tables[kind] = table
 
+    def of(self, kind: str) -> Table:
+        """What one follower complains of, by part."""
+        return self._tables.get(kind, {})
+
     @property
     def reasons(self) -> list[str]:
         """For /health: no more than the first line of each."""

@@ -175,7 +175,7 @@ class PolydraftServer(ls.LitServer):
         main = os.getppid()
         # Ctrl-C reaches the whole group: the main process answers it, by ending this one gracefully.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        asyncio.get_running_loop().add_reader(self._notices.fileno(), self._notices.take)
+        asyncio.get_running_loop().add_reader(self._notices.fileno(), self._take_notices)
         async with super().lifespan(app):
             tasks = [asyncio.create_task(dispatcher.deliver_forever()), asyncio.create_task(end_with(main))]
             for task in tasks:
@@ -247,6 +247,10 @@ class PolydraftServer(ls.LitServer):
         )
         admission = Admission(codec, limits, self._added)
         return Desk(self._model_name, codec, admission, plan.slots, self._api_keys, self._board)
+
+    def _take_notices(self) -> None:
+        self._notices.take()
+        self._seeing.watch.complained(self._notices.of("draft").values())
 
     def _added(self) -> tuple[str, ...]:
         """Drafts that have come since the start; asked in the HTTP process."""

@@ -16,6 +16,13 @@ def split_label(label: str) -> tuple[str, str]:
     return name, version
 
 
+def refused_version(line: str) -> tuple[str, str, str] | None:
+    """Name, version and reason out of a complaint that begins with a label; None if it is not about a version."""
+    label, _, why = line.partition("\n")[0].removeprefix("draft ").partition(" ")
+    name, separator, version = label.partition("@")
+    return (name, version, why) if separator else None
+
+
 def labels_of(routing: Routing) -> Labels:
     """Who proposes for a request from now on."""
     return routing.topic or NO_TOPIC, *split_label(routing.draft)

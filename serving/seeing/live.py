@@ -11,6 +11,7 @@ from serving.seeing.regret_file import TopicRegret
 from serving.seeing.tally import quantile
 from serving.seeing.watch import Watch
 
+_LEAST_POINTS = 10
 _PER = 1000  # tokens that regret is told of
 
 Spans = list[tuple[int, Span | None]]
@@ -23,7 +24,8 @@ def live_document(
     """Everything that happened in a range, and what serves now; ratios of counts that were summed first."""
     now, uptime = watch.now()
     ring = watch.history.rings[range_name]
-    spans = ring.spans(now)
+    since = now - max(uptime, _LEAST_POINTS * ring.width)  # an empty chart of what was before says nothing
+    spans = [(at, span) for at, span in ring.spans(now) if at + ring.width > since]
     met = [span for _, span in spans if span is not None]
     whole = _sum(met)
     seconds = max(1.0, min(ring.seconds, uptime))

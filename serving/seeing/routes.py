@@ -39,7 +39,7 @@ class Seeing:
         self._aliases = aliases_of(deployment)
         labels = _labels(deployment)
         self._regret, self._shadow = RegretFile(labels / FILE), ShadowTable(labels)
-        state = State(self.watch, self._aliases, self._regret, lambda: spec.dispatcher.worker_died)
+        state = State(self.watch, self._aliases, self._regret, lambda: spec.dispatcher.worker_died, self._not_followed)
         self._metrics = Metrics(self.watch.tally, state.values, self._worker)
         self._files = page_files()
 
@@ -82,6 +82,10 @@ class Seeing:
         health = health_document(desk.model_name, desk.slots, self._spec.dispatcher, desk.board)
         shown = {key: health[key] for key in ("status", "reasons", "model", "router", "router_version")}
         return {**shown, "proposed": health["topics"]["proposed"], "chat": desk.codec.has_chat_template}
+
+    def _not_followed(self) -> bool:
+        board = self._spec.desk.board
+        return bool(board is not None and board.notices is not None and board.notices.reasons)
 
     def _worker(self) -> int | None:
         return self.watch.status.pid if self.watch.status is not None else None

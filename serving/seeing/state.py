@@ -22,13 +22,19 @@ def aliases_of(deployment: Deployment) -> dict[str, str]:
     return aliases
 
 
-def degraded(status: Status | None, worker_died: bool) -> list[str]:
-    """Slugs of what does not work as it should; empty if all is well."""
+def degraded(status: Status | None, worker_died: bool, not_followed: bool = False) -> list[str]:
+    """Slugs of what does not work as it should; empty if all is well.
+
+    Args:
+        not_followed: a registry, or a version there, cannot be used.
+    """
     found = ["worker"] if worker_died else []
     if status is None:
         return [*found, "starting"]
     if status.router not in ("off", "ready"):
         found.append("router_starting" if status.router == "starting" else "router")
+    if not_followed or status.drafts_refused or status.router_refused:
+        found.append("registry")
     if status.traces is not None and status.traces.error:
         found.append("traces")
     return found
@@ -37,8 +43,16 @@ def degraded(status: Status | None, worker_died: bool) -> list[str]:
 class State:
     """Values for `/metrics` beside the tally."""
 
-    def __init__(self, watch: Watch, aliases: Mapping[str, str], regret: RegretFile, worker_died: Callable[[], bool]):
-        self._watch, self._aliases, self._regret, self._worker_died = watch, aliases, regret, worker_died
+    def __init__(
+        self,
+        watch: Watch,
+        aliases: Mapping[str, str],
+        regret: RegretFile,
+        worker_died: Callable[[], bool],
+        not_followed: Callable[[], bool] = lambda: False,
+    ):
+        self._watch, self._aliases, self._regret = watch, aliases, regret
+        self._worker_died, self._not_followed = worker_died, not_followed
 
     def values(self) -> dict[str, Values]:
         """By stem and labels."""
@@ -50,7 +64,7 @@ class State:
             "num_requests_running": {(): float(load.running if load else 0)},
             "num_requests_waiting": {(): float(load.waiting if load else 0)},
             "num_slots": {(): float(self._watch.slots)},
-            "degraded": {(reason,): 1.0 for reason in degraded(status, self._worker_died())},
+            "degraded": {(reason,): 1.0 for reason in degraded(status, self._worker_died(), self._not_followed())},
             "draft_version_info": {(name, version, self._aliases.get(name, "")): 1.0 for name, version in versions},
             "traces_written": {(): float(traces.written if traces else 0)},
             "traces_dropped": {(): float(traces.dropped if traces else 0)},

@@ -2,19 +2,22 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from serving.observer import Failure, Observer
 from serving.seeing.flight import PROVISIONAL, Flight, Run
 from serving.seeing.history import History
-from serving.seeing.labels import NO_DRAFT, NO_TOPIC, Labels, labels_of, split_label
+from serving.seeing.labels import NO_DRAFT, NO_TOPIC, Labels, labels_of, refused_version, split_label
 from serving.seeing.tally import Tally
 from serving.wire import Job, Load, Output, Routing, Status, StepMessage
 
 LOOKUP = "lookup"
 _MOST_CHANGES = 50
 _MOST_VERSIONS = 4  # of a draft that keep their series
+_FAILURES = (("deadline",), ("error",), ("left",))
+_ENDS = (("stop",), ("length",))
+_REFUSALS = (("/v1/chat/completions", "429"), ("/v1/completions", "429"))
 _SPECULATION = (
     "spec_decode_num_drafts",
     "spec_decode_num_draft_tokens",
@@ -54,6 +57,15 @@ class Watch(Observer):
         self._began: float | None = None
         self._flights: dict[str, Flight] = {}
         self._versions: dict[str, deque[str]] = {}
+        self._refusals: frozenset[str] = frozenset()  # the worker's
+        self._complaints: frozenset[str] = frozenset()  # the followers'
+        self._begin({"request_failures": _FAILURES, "request_success": _ENDS, "requests": _REFUSALS})
+
+    def _begin(self, series: Mapping[str, Iterable[tuple[str, ...]]]) -> None:
+        """Let counters begin at 0: of a series that appears with a 1, Prometheus never sees the increase."""
+        for stem, labels in series.items():
+            for each in labels:
+                self.tally.counters[stem].add(each, 0)
 
     def now(self) -> tuple[float, float]:
         """Unix seconds, and for how many the worker has been there."""
@@ -75,6 +87,7 @@ class Watch(Observer):
         for output in message.outputs:
             if (flight := self._flights.get(output.request_id)) is not None:
                 self._take(flight, output, now)
+        self._refusals = self._refuse(self._refusals, message.status.drafts_refused)
         self._take_load(message.status)
 
     def failed(self, request_id: str, why: Failure) -> None:
@@ -98,9 +111,19 @@ class Watch(Observer):
     def responded(self, endpoint: str, code: int) -> None:
         self.tally.counters["requests"].add((endpoint, str(code)))
 
-    def refused(self, draft: str, version: str, why: str) -> None:
-        """A version of a draft was not taken up."""
-        self._note(Change(self._wall(), "refused", draft, version, split_label(self.drafts.get(draft, ""))[1], why))
+    def complained(self, lines: Iterable[str]) -> None:
+        """What stands now of why versions of drafts are not taken up, by whoever looks at them before the worker."""
+        self._complaints = self._refuse(self._complaints, lines)
+
+    def _refuse(self, before: frozenset[str], lines: Iterable[str]) -> frozenset[str]:
+        """Note what is new; returns what stands."""
+        now = frozenset(lines)
+        for line in now - before:
+            if (found := refused_version(line)) is not None:
+                name, version, why = found
+                serving = split_label(self.drafts.get(name, ""))[1]
+                self._note(Change(self._wall(), "refused", name, version, serving, why))
+        return now
 
     def _take_drafts(self, drafts: dict[str, str], given_up: set[str]) -> None:
         for name, label in drafts.items():
@@ -130,6 +153,7 @@ class Watch(Observer):
         if version in known:
             known.remove(version)
         known.append(version)
+        self._begin({"draft_swaps": [(name, "installed"), (name, "refused")], "draft_rollbacks": [(name,)]})
         while len(known) > _MOST_VERSIONS:
             gone = (name, known.popleft())
             for stem in _SPECULATION:

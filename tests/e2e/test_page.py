@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from decoding.checkpoint import fingerprint
@@ -33,8 +34,8 @@ def registry(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     return registry
 
 
-def register(registry: Registry, toys: Path, folder: str) -> None:
-    facts = {"target": fingerprint(toys / "target"), "tokenizer": tokenizer_fingerprint(toys / "target")}
+def register(registry: Registry, toys: Path, folder: str, **tags: str) -> None:
+    facts = {"target": fingerprint(toys / "target"), "tokenizer": tokenizer_fingerprint(toys / "target"), **tags}
     registry.register(MODEL, toys / folder, {"topic": "sql", **facts}, alias="champion")
 
 
@@ -173,6 +174,23 @@ def test_the_dashboard_shows_a_swap(page: Browser, registry: Registry, toys: Pat
     [*_, last] = page.bodies("/v1/chat/completions")
     assert reply(last)[1]["draft"] == "sql@v2"
     assert "sql v2" in text_of(page, "why")
+
+
+def test_the_dashboard_says_what_was_refused_and_why(
+    page: Browser, running: Server, registry: Registry, toys: Path
+) -> None:
+    """A version for another target: what serves goes on, degraded, and a counter rises."""
+    serving = page.evaluate("document.querySelectorAll('#topics .version')[0].textContent")
+    register(registry, toys, "sql", target="0" * 64)
+    page.until("document.getElementById('changes').textContent.includes('made for another target')")
+    page.until("document.getElementById('state-text').textContent === 'Degraded'")
+    assert "made for another target" in text_of(page, "banner")
+    assert page.evaluate("document.querySelectorAll('#topics .version')[0].textContent") == serving
+    shown = httpx.get(f"{running.url}/metrics").text
+    assert 'polydraft_draft_swaps_total{draft="sql",result="refused"} 1.0' in shown
+    assert 'polydraft_degraded{reason="registry"} 1.0' in shown
+    registry.rollback(MODEL)
+    page.until("document.getElementById('state-text').textContent === 'Ready'")
 
 
 def test_everything_has_a_name_and_nothing_is_wider_than_a_phone(page: Browser) -> None:

@@ -91,6 +91,8 @@ def test_what_does_not_work_is_named() -> None:
     assert degraded(None, worker_died=False) == ["starting"]
     assert degraded(Status(1, Load(), "ready"), worker_died=False) == []
     assert degraded(Status(1, Load(), "cannot be read"), worker_died=True) == ["worker", "router"]
+    assert degraded(Status(1, Load(), "off"), worker_died=False, not_followed=True) == ["registry"]
+    assert degraded(Status(1, Load(), "off", drafts_refused=("sql@v2",)), worker_died=False) == ["registry"]
 
 
 def test_aliases_are_those_that_a_deployment_follows() -> None:

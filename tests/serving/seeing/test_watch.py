@@ -88,6 +88,20 @@ class TestVersions:
         last = stage.watch.changes[-1]
         assert (last.what, last.version, last.before, last.why) == ("rolled back", "v1", "v2", "v2 did worse")
 
+    def test_refusals_are_counted_once_and_told_with_the_reason(self, stage: Stage) -> None:
+        """The worker's, who loads versions, and the followers', who look at them; not that a registry is gone."""
+        stage.say(drafts={"sql": "sql@v1"})
+        line = "draft sql@v2 is refused, the one before stays: it makes no numbers"
+        for _ in range(3):
+            stage.say(refused=(line,))
+        stage.watch.complained(["sql@v3 was made for another target", "no registry answers at http://there"])
+        stage.watch.complained(["sql@v3 was made for another target"])
+        assert stage.counted("draft_swaps") == {("sql", "refused"): 2}
+        one, two = stage.watch.changes
+        assert (one.what, one.version, one.before) == ("refused", "v2", "v1")
+        assert one.why == "is refused, the one before stays: it makes no numbers"
+        assert (two.version, two.why) == ("v3", "was made for another target")
+
     def test_series_of_versions_long_gone_are_dropped(self, stage: Stage) -> None:
         """A draft that learns every hour has thousands of versions a year."""
         for number in range(20):
@@ -133,6 +147,15 @@ class TestEnds:
         stage.route("a")
         stage.run("a", 2, [D, C], "stop")
         assert stage.counted("generation_tokens") == {}
+
+    def test_what_alerts_ask_for_begins_at_nothing(self, stage: Stage) -> None:
+        """Of a series that appears with a 1, Prometheus never sees the increase."""
+        stage.say(drafts={"sql": "sql@v1"})
+        values = {stem: counter.values for stem, counter in stage.watch.tally.counters.items()}
+        assert values["draft_rollbacks"] == {("sql",): 0}
+        assert values["draft_swaps"] == {("sql", "installed"): 0, ("sql", "refused"): 0}
+        assert values["request_failures"] == {("deadline",): 0, ("error",): 0, ("left",): 0}
+        assert values["requests"][("/v1/chat/completions", "429")] == 0
 
 
 class TestTimes:

@@ -40,14 +40,16 @@ class Stage:
         routings: dict[str, Routing] | None = None,
         drafts: dict[str, str] | None = None,
         given_up: tuple[str, ...] = (),
+        refused: tuple[str, ...] = (),
         pid: int = 12,
     ) -> None:
-        status = Status(pid, load or Load(), "ready")
+        status = Status(pid, load or Load(), "ready", drafts_refused=refused)
         message = StepMessage(status, list(outputs), routings or {}, drafts=drafts or {}, given_up=given_up)
         self.watch.told(StepMessage.from_json(message.to_json()))
 
     def counted(self, stem: str) -> dict[tuple[str, ...], float]:
-        return self.watch.tally.counters[stem].values
+        """Series that are not 0."""
+        return {labels: value for labels, value in self.watch.tally.counters[stem].values.items() if value}
 
     def times(self, stem: str) -> tuple[int, float]:
         """How many were observed, and their sum."""
