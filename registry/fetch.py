@@ -47,6 +47,10 @@ class Folders:
         return folder
 
     def _place(self, model: str, version: int) -> Path:
+        if (
+            model in ("", "..") or Path(model).name != model
+        ):  # MLflow allows no such name; what answers need not be MLflow
+            raise RegistryError(f"{model!r} is no name of a model: it would lead to another folder")
         downloaded = self.location.state / "versions" / model / f"v{version}"
         if self.location.is_server:
             return downloaded

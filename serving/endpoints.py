@@ -104,9 +104,11 @@ class OpenAISpec(LitSpec):
             raise UnknownModelError(f"model {name!r} is not served here; use {self.desk.model_name!r}", param="model")
         return JSONResponse(self._card())
 
-    async def health(self) -> Response:
+    async def health(self, request: Request) -> Response:
         """GET /health: 200 when ready or degraded, else 503; always with reasons and load."""
         document = health_document(self.desk.model_name, self.desk.slots, self.dispatcher, self.desk.board)
+        if not self._is_known(request):
+            del document["topics"]  # proposed ones come with words out of prompts
         return JSONResponse(document, status_code=STATUS_CODES[document["status"]])
 
     async def description(self) -> Response:
@@ -122,14 +124,17 @@ class OpenAISpec(LitSpec):
         Raises:
             UnauthorizedError: it brings no key of this server, which has some.
         """
+        if not self._is_known(request):
+            raise UnauthorizedError("the API key is missing or unknown", do="send Authorization: Bearer KEY")
+
+    def _is_known(self, request: Request) -> bool:
         if not self.desk.api_keys:
-            return
+            return True
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = token.strip().encode()
         # Every key is compared, so that time tells nothing about them.
         matches = [hmac.compare_digest(given, key) for key in self.desk.api_keys]
-        if scheme.lower() != "bearer" or not any(matches):
-            raise UnauthorizedError("the API key is missing or unknown", do="send Authorization: Bearer KEY")
+        return scheme.lower() == "bearer" and any(matches)
 
     async def _answer(self, request: Request, kind: type[R], admit: Callable[[R, str], Job], shape: Kind) -> Response:
         self.authorise(request)

@@ -67,3 +67,10 @@ def test_what_a_killed_download_left_is_not_used(
     _downloads(monkeypatch, "weights")
     names = sorted(file.name for file in Folders(None, remote).present(entity).iterdir())
     assert names == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "/etc", "..", ""])
+def test_a_name_cannot_lead_to_another_folder(remote: Location, name: str) -> None:
+    """Whatever answers as a registry."""
+    with pytest.raises(RegistryError, match="is no name of a model"):
+        Folders(None, remote).present(SimpleNamespace(name=name, version="1", tags={}))
