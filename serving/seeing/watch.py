@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serving.observer import Failure, Observer
 from serving.seeing.flight import PROVISIONAL, Flight, Run
-from serving.seeing.history import History
+from serving.seeing.history import History, Span
 from serving.seeing.labels import NO_DRAFT, NO_TOPIC, Labels, labels_of, refused_version, split_label
 from serving.seeing.tally import Tally
 from serving.wire import Job, Load, Output, Routing, Status, StepMessage
@@ -84,11 +84,12 @@ class Watch(Observer):
         for request_id, routing in message.routings.items():
             if (flight := self._flights.get(request_id)) is not None:
                 self._take_routing(flight, routing, now)
+        spans = self.history.at(self._wall())
         for output in message.outputs:
             if (flight := self._flights.get(output.request_id)) is not None:
-                self._take(flight, output, now)
+                self._take(flight, output, now, spans)
         self._refusals = self._refuse(self._refusals, message.status.drafts_refused)
-        self._take_load(message.status)
+        self._take_load(message.status, spans)
 
     def failed(self, request_id: str, why: Failure) -> None:
         if (flight := self._flights.get(request_id)) is not None:
@@ -165,7 +166,7 @@ class Watch(Observer):
             self.tally.histograms["route_duration_seconds"].observe(now - flight.arrived)
         flight.routing, flight.labels = routing, labels_of(routing)
 
-    def _take(self, flight: Flight, output: Output, now: float) -> None:
+    def _take(self, flight: Flight, output: Output, now: float, spans: list[Span]) -> None:
         run = flight.run(output.counts)
         topic, draft, version = flight.labels
         labels = (topic, LOOKUP, "") if run.is_copied else (topic, draft, version)
@@ -175,8 +176,8 @@ class Watch(Observer):
         self.tally.counters["request_runs"].add(("speculative" if run.is_speculative else "plain",))
         if run.is_speculative:
             self._count(run, labels)
-        self._time(flight, now)
-        for span in self.history.at(self._wall()):
+        self._time(flight, now, spans)
+        for span in spans:
             cell = span.cell(topic, draft)
             cell.tokens += len(output.token_ids)
             cell.runs += 1
@@ -193,11 +194,11 @@ class Watch(Observer):
         for position in range(run.accepted):
             counters["spec_decode_num_accepted_tokens_per_pos"].add((*labels, str(position)))
 
-    def _time(self, flight: Flight, now: float) -> None:
+    def _time(self, flight: Flight, now: float, spans: list[Span]) -> None:
         since = flight.arrived if flight.last is None else flight.last
         stem = "time_to_first_token_seconds" if flight.last is None else "inter_block_latency_seconds"
         self.tally.histograms[stem].observe(now - since)
-        for span in self.history.at(self._wall()):
+        for span in spans:
             (span.first_token if flight.last is None else span.gap).observe(now - since)
         flight.last = now
 
@@ -206,13 +207,13 @@ class Watch(Observer):
         self.tally.counters["request_success"].add((reason,))
         self.tally.histograms["e2e_request_latency_seconds"].observe(now - flight.arrived)
 
-    def _take_load(self, status: Status) -> None:
+    def _take_load(self, status: Status, spans: list[Span]) -> None:
         load, before = status.load, self.status.load if self.status is not None else Load()
         is_same = self.status is not None and self.status.pid == status.pid
         # A worker that was started anew counts from 0.
         seconds = load.step_seconds - (before.step_seconds if is_same else 0.0)
         self.tally.counters["step_seconds"].add((), max(0.0, seconds))
-        for span in self.history.at(self._wall()):
+        for span in spans:
             span.running, span.waiting = max(span.running, load.running), max(span.waiting, load.waiting)
             span.step_seconds += max(0.0, seconds)
         self.status = status

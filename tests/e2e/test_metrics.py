@@ -79,3 +79,15 @@ def test_figures_need_the_key_that_answers_need(deployment: Deployment, tmp_path
     with running_server(guarded) as url:
         assert httpx.get(f"{url}/metrics").status_code == 401
         assert httpx.get(f"{url}/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+def test_the_page_is_whole_and_nothing_else_is_behind_it(http: httpx.Client) -> None:
+    """No path leads to another file; a range that there is not is refused by name."""
+    page = http.get("/")
+    assert page.status_code == 200
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert http.get("/live/main.js").headers["content-type"].startswith("text/javascript")
+    for path in ("/live/..%2froutes.py", "/live/%2e%2e/routes.py", "/live/", "/live/none.js"):
+        assert http.get(path).status_code == 404, path
+    refused = http.get("/live.json", params={"range": "1y"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "range")
