@@ -22,6 +22,7 @@ from drafts.pool import AND, GENERAL, LOOKUP, DraftPool
 from router.decision import RoutingDecision
 from router.encoder import load_encoder
 from router.process import RouterProcess
+from serving.auditing import Auditor
 from serving.canaries import Canaries
 from serving.plan import Plan
 from serving.pricing import DraftPrices
@@ -61,9 +62,10 @@ class Engine:
         lengths: int | LengthController = _WITHOUT_DRAFTS,
         tracing: Tracing | None = None,
         canaries: Canaries | None = None,
+        auditor: Auditor | None = None,
     ):
         self._loop, self._pool, self._router, self._lengths = loop, pool, router, lengths
-        self._tracing, self._canaries = tracing, canaries
+        self._tracing, self._canaries, self._auditor = tracing, canaries, auditor
         self._prices = DraftPrices(loop, pool, lengths)
         self._undecided: dict[str, Request] = {}
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
@@ -79,6 +81,11 @@ class Engine:
     def busy(self) -> bool:
         """Something runs or waits."""
         return bool(self._loop.num_running or self._loop.num_waiting)
+
+    @property
+    def has_chores(self) -> bool:
+        """There is something to do while nothing runs."""
+        return self._auditor is not None and self._auditor.has_work
 
     def follow(self, versions: Connection, ways_back: Connection | None = None) -> None:
         """Take up draft versions that arrive there, between steps; tell of those that were given up again."""
@@ -121,6 +128,10 @@ class Engine:
         """Free whatever a request holds; False if it is not here. What is answered may leave a trace."""
         if self._canaries:
             self._end_watched(self._canaries, request_id, is_answered)
+        if self._auditor is not None and is_answered:
+            for request in self._loop.requests:
+                if request.request_id == request_id:
+                    self._auditor.consider(request, is_whole=False)
         if is_answered:
             self._ask_late(request_id)
         elif self._tracing is not None:
@@ -133,7 +144,7 @@ class Engine:
         if self._swapper is not None:
             self._swapper.install()
         self._take_decisions()
-        found = self._loop.step() if self.busy else []
+        found = self._step()
         if self._canaries:
             self._watch(self._canaries, found)
         outputs = [_output(step_output) for step_output in found]
@@ -142,6 +153,17 @@ class Engine:
                 self._ask_late(output.request_id)
                 self._forget(output.request_id)
         return self._message(outputs, {})
+
+    def _step(self) -> list[StepOutput]:
+        if self._auditor is None:
+            return self._loop.step() if self.busy else []
+        if not self.busy:
+            self._auditor.advance()
+            return []
+        self._auditor.make_room(self._loop.num_waiting)
+        found = self._loop.step()
+        self._auditor.note(found)
+        return found
 
     def _end_watched(self, canaries: Canaries, request_id: str, is_answered: bool) -> None:
         for request in self._loop.requests:
@@ -166,6 +188,8 @@ class Engine:
         failures = {request.request_id: what for request in self._loop.requests}
         for request_id in failures:
             self.cancel(request_id)
+        if self._auditor is not None:
+            self._auditor.give_up()
         return self._message([], failures) or StepMessage(self._status())
 
     def close(self) -> None:
@@ -248,13 +272,16 @@ class Engine:
 
     def _status(self) -> Status:
         seconds = round(self._loop.times.total, 3)
-        load = Load(self._loop.num_running, self._loop.num_waiting, self._loop.target.cache.num_free, seconds)
+        audit, free = None, self._loop.target.cache.num_free
+        if self._auditor is not None:
+            audit, free = self._auditor.state, free + self._auditor.num_slots
+        load = Load(self._loop.num_running, self._loop.num_waiting, free, seconds)
         traces = self._tracing.state if self._tracing is not None else None
         added = self._swapper.added if self._swapper is not None else ()
         label = self._router.label if self._router is not None else ""
         refused = self._swapper.refused if self._swapper is not None else ""
         drafts = tuple(self._swapper.drafts_refused.values()) if self._swapper is not None else ()
-        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused, drafts)
+        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused, drafts, audit)
 
     def _router_state(self) -> str:
         if self._router is None:
@@ -283,7 +310,8 @@ def build_engine(plan: Plan) -> Engine:
     loop = make_loop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
     costs = lengths.costs if isinstance(lengths, LengthController) else None
     canaries = Canaries(pool, plan.canary.rule, plan.canary.share, costs)
-    return Engine(loop, pool, router, lengths, tracing, canaries)
+    auditor = Auditor(target, plan.audit_share) if plan.audit_share else None
+    return Engine(loop, pool, router, lengths, tracing, canaries, auditor)
 
 
 def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:

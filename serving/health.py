@@ -46,7 +46,8 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
 
     ``router_version`` decides; null where none does yet. ``topics`` are those added while serving, those that the
     traffic proposes (`polydraft topics propose`), and what had drifted when `polydraft topics drift` last looked.
-    ``traces`` counts those written and dropped since the start; null where none are kept.
+    ``traces`` counts those written and dropped since the start; null where none are kept. ``audit`` counts answers that
+    were decoded again without drafts; null where none are.
     """
     status, reasons = "ready", []
     state = dispatcher.status
@@ -64,6 +65,10 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
         reasons = [*reasons, f"traces cannot be written and are dropped: {error}"]
     if state and state.router_refused:
         reasons = [*reasons, f"the router stays as it is: {state.router_refused}"]
+    audit = asdict(state.audit) if state and state.audit else None
+    if audit and audit["mismatches"]:
+        what = f"{audit['mismatches']} of {audit['answers']} audited answers differ from plain decoding"
+        reasons = [*reasons, f"{what}, top-two gap {audit['largest_gap']:.1e} at most"]
     reasons = [*reasons, *(state.drafts_refused if state else ()), *_registry(board)]
     if status == "ready" and reasons:
         status = "degraded"
@@ -75,7 +80,7 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
         "drifted": board.drifted if board else [],
     }
     version = state.router_version if state else ""
-    return {**known, "router_version": version or None, "traces": traces, "topics": topics}
+    return {**known, "router_version": version or None, "traces": traces, "topics": topics, "audit": audit}
 
 
 def _registry(board: Board | None) -> list[str]:

@@ -41,6 +41,7 @@ class Plan:
     traces: TracePlan | None = None  # None traces nothing
     placement: Placement = CPU
     canary: CanarySection = field(default_factory=CanarySection)
+    audit_share: float = 0.0
 
     @property
     def draft_names(self) -> tuple[str, ...]:
@@ -85,6 +86,7 @@ def make_plan(deployment: Deployment, starter: Path = STARTER) -> Plan:
         traces=plan_traces(deployment.traces, deployment.name, partial(fingerprint, folder), folder),
         placement=place(target.device, target.dtype, target.exact),
         canary=deployment.drafts.canary,
+        audit_share=deployment.serving.audit_share,
     )
 
 

@@ -76,12 +76,23 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditState:
+    """Answers that were decoded again without drafts, since the worker started."""
+
+    answers: int = 0
+    tokens: int = 0  # that were the same
+    mismatches: int = 0  # answers
+    largest_gap: float = 0.0  # of these: between the target's two most probable tokens where they part, in logits
+    dropped: int = 0  # answers that were drawn and not compared, for want of idle time
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """State of the worker.
 
     ``router`` is off, starting, ready, or what is wrong with it; ``traces`` is None where none are kept. ``added`` are
     drafts of topics that came while serving. ``router_version`` is the one that decides, and ``router_refused`` says
-    which other one cannot, and why; ``drafts_refused`` says so of drafts.
+    which other one cannot, and why; ``drafts_refused`` says so of drafts. ``audit`` is None where nothing is audited.
     """
 
     pid: int
@@ -92,6 +103,7 @@ class Status:
     router_version: str = ""
     router_refused: str = ""
     drafts_refused: tuple[str, ...] = ()
+    audit: AuditState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,7 @@ class StepMessage:
             "a": self.status.added,
             **({"d": self.drafts, "c": self.costs} if self.drafts else {}),
             **({"g": self.given_up} if self.given_up else {}),
+            **({"u": astuple(self.status.audit)} if self.status.audit is not None else {}),
             "v": [self.status.router_version, self.status.router_refused, *self.status.drafts_refused],
         }
         return json.dumps(document, separators=(",", ":"))
@@ -133,9 +146,9 @@ class StepMessage:
         load = Load(running, waiting, free_slots, step_seconds)
         router_version, router_refused, *drafts_refused = document["v"]
         log = LogState(*traces) if traces else None
-        added = tuple(document["a"])
+        added, audit = tuple(document["a"]), AuditState(*document["u"]) if "u" in document else None
         return cls(
-            Status(pid, load, router, log, added, router_version, router_refused, tuple(drafts_refused)),
+            Status(pid, load, router, log, added, router_version, router_refused, tuple(drafts_refused), audit),
             [_unpack(row) for row in document["o"]],
             {request_id: Routing(*row) for request_id, row in document["r"].items()},
             document["f"],

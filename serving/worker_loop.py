@@ -28,6 +28,8 @@ class Worker(Protocol):
 
     @property
     def busy(self) -> bool: ...
+    @property
+    def has_chores(self) -> bool: ...
     def admit(self, job: Job) -> None: ...
     def cancel(self, request_id: str, is_answered: bool = False) -> bool: ...
     def advance(self) -> StepMessage | None: ...
@@ -68,7 +70,7 @@ class StepScheduler:
         if self._quiet and not self._engine.busy:
             if self.draining or os.getppid() != self._parent:
                 return False
-            if not self._admit_next(_IDLE_SECONDS):
+            if not self._admit_next(0 if self._engine.has_chores else _IDLE_SECONDS):
                 return not self._told_to_stop
             self._jobs_waiting = True
         while self._jobs_waiting:

@@ -70,6 +70,9 @@ CATALOGUE = (
     _counter("step_seconds", "Time that the step loop has spent in steps."),
     _counter("traces_written", "Traces written."),
     _counter("traces_dropped", "Traces dropped, because writing fell behind or failed."),
+    _counter("audit_answers", "Answers that were decoded again without drafts, and compared."),
+    _counter("audit_mismatches", "Answers of these that differed."),
+    _counter("audit_dropped", "Answers drawn for that and not compared, for want of idle time."),
     _histogram("time_to_first_token_seconds", "From a request's arrival to its first token."),
     _histogram("inter_block_latency_seconds", "Between what two target runs gave to an answer."),
     _histogram("e2e_request_latency_seconds", "From arrival to the last token."),
@@ -77,6 +80,7 @@ CATALOGUE = (
     _gauge("num_requests_running", "Answers that hold a slot."),
     _gauge("num_requests_waiting", "Answers that wait for one."),
     _gauge("num_slots", "Slots of the target's cache."),
+    _gauge("audit_largest_gap", "Of the answers that differed: the target's top-two gap where they part, in logits."),
     _gauge("degraded", "1 for each part that does not work as it should.", "reason"),
     _gauge("draft_version_info", "1 for each version that serves.", "draft", "version", "alias"),
 )

@@ -10,7 +10,7 @@ from serving.seeing.labels import split_label
 from serving.seeing.metrics import Values
 from serving.seeing.regret_file import RegretFile
 from serving.seeing.watch import Watch
-from serving.wire import Status
+from serving.wire import AuditState, Status
 
 
 def aliases_of(deployment: Deployment) -> dict[str, str]:
@@ -37,6 +37,8 @@ def degraded(status: Status | None, worker_died: bool, not_followed: bool = Fals
         found.append("registry")
     if status.traces is not None and status.traces.error:
         found.append("traces")
+    if status.audit is not None and status.audit.mismatches:
+        found.append("audit")
     return found
 
 
@@ -59,6 +61,7 @@ class State:
         status, regret = self._watch.status, self._regret.topics
         load = status.load if status is not None else None
         traces = status.traces if status is not None else None
+        audit = (status.audit if status is not None else None) or AuditState()
         versions = [split_label(label) for label in self._watch.drafts.values()]
         return {
             "num_requests_running": {(): float(load.running if load else 0)},
@@ -68,6 +71,10 @@ class State:
             "draft_version_info": {(name, version, self._aliases.get(name, "")): 1.0 for name, version in versions},
             "traces_written": {(): float(traces.written if traces else 0)},
             "traces_dropped": {(): float(traces.dropped if traces else 0)},
+            "audit_answers": {(): float(audit.answers)},
+            "audit_mismatches": {(): float(audit.mismatches)},
+            "audit_dropped": {(): float(audit.dropped)},
+            "audit_largest_gap": {(): audit.largest_gap},
             "regret_runs": {(topic,): each.lost_runs for topic, each in regret.items()},
             "regret_tokens": {(topic,): each.tokens for topic, each in regret.items()},
         }

@@ -32,6 +32,10 @@ class Pool(Mapping[str, Drafter]):
         self.specs = {name: DraftSpec(name, f"{name}@v1", Path(name), alpha) for name, alpha in alphas.items()}
         self._drafters = {name: PromptLookup() for name in ("lookup", *alphas)}
 
+    @property
+    def versions(self) -> dict[str, str]:
+        return {name: spec.label for name, spec in self.specs.items()}
+
     def __getitem__(self, name: str) -> Drafter:
         return self._drafters[name]
 

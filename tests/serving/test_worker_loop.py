@@ -1,5 +1,6 @@
 import multiprocessing
 import queue
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
@@ -19,10 +20,15 @@ class FakeEngine:
         self.left: dict[str, int] = {}
         self.log: list[str] = []
         self.breaks = self.spoke = False
+        self.chores, self.chore_done = 0, lambda _left: None
 
     @property
     def busy(self) -> bool:
         return bool(self.left)
+
+    @property
+    def has_chores(self) -> bool:
+        return bool(self.chores)
 
     def admit(self, job: Job) -> None:
         self.left[job.request_id] = 3
@@ -36,6 +42,10 @@ class FakeEngine:
         if self.breaks:
             self.breaks = False
             raise ZeroDivisionError
+        if self.chores and not self.left:
+            self.chores -= 1
+            self.log.append("chore")
+            self.chore_done(self.chores)
         for name in list(self.left):
             self.left[name] -= 1
             if not self.left[name]:
@@ -111,6 +121,28 @@ class TestStepScheduler:
         bench.scheduler.run()
         assert [list(message.failures) for message in bench.sent if message.failures] == [["a"]]
         assert "ZeroDivisionError" in caplog.text
+
+    def test_chores_are_done_without_waiting_and_give_way_to_jobs(self, bench: Bench) -> None:
+        """While there are some the queue is only glanced at; a job that comes goes first."""
+
+        def done(left: int) -> None:
+            if left == 3:
+                bench.put("a")
+            if left == 0:
+                bench.jobs.put(STOP)
+
+        bench.engine.chores, bench.engine.chore_done = 5, done
+        began = time.monotonic()
+        bench.scheduler.run()
+        assert bench.engine.log == [*["chore"] * 2, "admit a", "done a", *["chore"] * 3, "close"]
+        assert time.monotonic() - began < 0.5
+
+    def test_draining_leaves_chores_undone(self, bench: Bench) -> None:
+        """Nobody waits for them."""
+        bench.engine.chores = 5
+        bench.scheduler.draining = True
+        bench.scheduler.run()
+        assert bench.engine.log.count("chore") <= 1
 
     def test_the_stop_message_ends_it(self, bench: Bench) -> None:
         """Whatever closes the engine is called."""
