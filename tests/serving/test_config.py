@@ -26,9 +26,18 @@ class TestExamples:
         keys = [key for name in sections if isinstance(sections[name], dict) for key in sections[name]]
         assert [key for key in [*sections, *keys] if f"{key}:" not in text] == []
 
-    def test_the_example_for_real_models_is_valid(self) -> None:
-        """It names models of the Hugging Face hub."""
-        assert load_deployment(CONFIGS / "qwen3-8b.yaml").target.model == "Qwen/Qwen3-8B"
+    @pytest.mark.parametrize(
+        ("file", "target", "draft"),
+        [
+            ("qwen3-8b.yaml", "Qwen/Qwen3-8B", "Qwen/Qwen3-0.6B"),
+            ("llama3-8b.yaml", "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"),
+        ],
+    )
+    def test_the_examples_for_real_models_are_valid(self, file: str, target: str, draft: str) -> None:
+        """They name models of the Hugging Face hub, of one family each."""
+        deployment = load_deployment(CONFIGS / file)
+        assert deployment.drafts.general is not None
+        assert (deployment.target.model, deployment.drafts.general.model) == (target, draft)
 
 
 class TestLoadDeployment:
