@@ -79,10 +79,10 @@ def run_learning(
     found = Found()
     with tempfile.TemporaryDirectory(prefix="polydraft-") as place:
         deployment = _deployment(Path(place), requests)
-        _double_versions(deployment)
+        double_versions(deployment)
         with (
             running_server(deployment) as url,
-            _learner(deployment, Path(place), url) as learner,
+            learner_beside(deployment, Path(place), url) as learner,
             _swapper(deployment.registry, swap_seconds) as (swapping, moved),
             Progress(transient=True) as progress,
         ):
@@ -173,7 +173,7 @@ def _deployment(place: Path, requests: int) -> Deployment:
     )
 
 
-def _double_versions(deployment: Deployment) -> None:
+def double_versions(deployment: Deployment) -> None:
     """Every topic's draft once more, as version 2."""
     registry = open_registry(deployment)
     for topic in TOPICS:
@@ -182,7 +182,7 @@ def _double_versions(deployment: Deployment) -> None:
 
 
 @contextmanager
-def _learner(deployment: Deployment, place: Path, url: str) -> "Iterator[subprocess.Popen[bytes]]":
+def learner_beside(deployment: Deployment, place: Path, url: str) -> "Iterator[subprocess.Popen[bytes]]":
     file = place / "learning.yaml"
     file.write_text(deployment.to_yaml(), encoding="utf-8")
     command = [sys.executable, "-m", "polydraft", "learn", str(file), "--server", url]

@@ -14,7 +14,7 @@ from serving.deployment import open_registry
 class Swapper:
     """Moves one champion every ``every_seconds``, in turn, as a context; in the end all are where they were.
 
-    Drafts with a single version stay as they are. A champion that somebody else moves meanwhile is left to them.
+    Drafts with a single version stay as they are. Where somebody else moves a champion meanwhile, that is its place.
 
     Raises:
         RegistryError: the registry cannot be reached.
@@ -41,22 +41,28 @@ class Swapper:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
-        for model, (home, other) in self._pairs.items():
-            self._move(model, other, home)
+        for model in self._pairs:
+            self._put_back(model)
 
     def _swap_forever(self) -> None:
         while self._pairs:
-            for model, (home, other) in self._pairs.items():
+            for model in self._pairs:
                 if self._ended.wait(self._every_seconds):
                     return
-                self.moved += self._move(model, home, other) or self._move(model, other, home)
+                try:
+                    self._swap(model)
+                except RegistryError:
+                    continue  # away for the moment, or somebody was faster
 
-    def _move(self, model: str, before: int, after: int) -> bool:
-        """False if the champion is another than ``before``, or the registry is away for the moment."""
-        try:
-            if self._registry.get(Reference(model, CHAMPION, None)).version != before:
-                return False
-            self._registry.set_alias(model, CHAMPION, after, expected_current=before)
-        except RegistryError:
-            return False
-        return True
+    def _swap(self, model: str) -> None:
+        home, other = self._pairs[model]
+        now = self._registry.get(Reference(model, CHAMPION, None)).version
+        if now not in (home, other):
+            home, other = self._pairs[model] = (now, home)
+        self._registry.set_alias(model, CHAMPION, other if now == home else home, expected_current=now)
+        self.moved += 1
+
+    def _put_back(self, model: str) -> None:
+        home, other = self._pairs[model]
+        if self._registry.get(Reference(model, CHAMPION, None)).version == other:
+            self._registry.set_alias(model, CHAMPION, home, expected_current=other)

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from commands.bench_gpu import bench_gpu
+from commands.bench_soak import bench_soak
 from commands.options import AsJson, ConfigFile, Output, Prompts, Repeats, ReportFolder, deliver, numbers
 from configs.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Measure, counts first; every figure can be repeated.")
 app.command("gpu")(bench_gpu)
+app.command("soak")(bench_soak)
 
 
 @app.command("topics")
