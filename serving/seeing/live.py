@@ -40,6 +40,7 @@ def live_document(
         "costs": {"draft_step": watch.costs[0], "target_run_5": watch.costs[1]} if watch.costs else None,
         "figures": _figures(met, whole, seconds),
         "load": _load(watch, spans, ring.width),
+        "audit": asdict(audit) if (audit := watch.status.audit if watch.status is not None else None) else None,
         "topics": _topics(watch, spans, whole, shadow),
         "matrix": _matrix(watch, whole, shadow, regret),
         "changes": [asdict(change) for change in reversed(watch.changes)],

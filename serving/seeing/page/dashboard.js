@@ -129,17 +129,19 @@ function showState({ status, reasons, model, drafts, router, router_version: ver
   $("banner").textContent = reasons.join(" · ");
 }
 
-function showTiles({ figures, load }) {
+function showTiles({ figures, load, audit }) {
   const tile = (name, value, unit, note) =>
     el("article", { class: "card tile" }, el("span", {}, name), el("b", {}, value), " ", el("em", {}, unit), el("small", {}, note));
   const { first_token: first, gap } = figures;
-  $("tiles").replaceChildren(
+  const audited = audit && tile("Audit since the start", audit.mismatches, `of ${audit.answers}`, "answers differ from plain ones");
+  $("tiles").replaceChildren(...[
     tile("Tokens a second", figures.tokens_per_second.toFixed(0), "", `${figures.answers} answers, ${figures.tokens} tokens`),
     tile("Tokens a run", figure(figures.tokens_per_run), "", `${figure(figures.mean_acceptance_length)} where something was proposed`),
     tile("First token p50 / p99", `${milliseconds(first.p50)} / ${milliseconds(first.p99)}`, "ms", "routing runs beside it"),
     tile("Between blocks p50 / p99", `${milliseconds(gap.p50)} / ${milliseconds(gap.p99)}`, "ms", "a block is what one run gave"),
     tile("Running / waiting", `${load.running} / ${load.waiting}`, "", `of ${load.slots} slots`),
-  );
+    audited,
+  ].filter(Boolean));
 }
 
 function showMatrix({ drafts, rows }) {

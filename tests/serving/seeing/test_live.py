@@ -9,7 +9,7 @@ from serving.seeing.history import POINTS, RANGES
 from serving.seeing.live import live_document
 from serving.seeing.regret_file import TopicRegret
 from serving.seeing.shadow_table import ShadowTable
-from serving.wire import Load, Routing
+from serving.wire import AuditState, Load, Routing, Status, StepMessage
 from tests.serving.seeing.toy_watch import C, D, P, Stage
 
 
@@ -74,6 +74,16 @@ def test_a_server_that_has_done_nothing_has_a_document(name: str) -> None:
     assert document["range"]["seconds"] == RANGES[name]
     assert document["topics"] == document["matrix"]["rows"] == document["changes"] == []
     assert document["figures"]["first_token"] == {"p50": None, "p99": None}
+    assert document["audit"] is None
+
+
+def test_the_audit_is_told_where_there_is_one() -> None:
+    """With how many answers it has compared."""
+    stage = Stage()
+    audit = AuditState(answers=7, tokens=300, mismatches=1, largest_gap=2e-6)
+    stage.watch.told(StepMessage(Status(1, Load(), "off", audit=audit)))
+    told = live_document(stage.watch, "1h", {}, {}, {})["audit"]
+    assert (told["answers"], told["mismatches"], told["largest_gap"]) == (7, 1, 2e-6)
 
 
 def test_drafts_that_were_not_chosen_are_read_from_the_table(tmp_path: Path) -> None:
