@@ -42,7 +42,8 @@ export function positionBars(accepted, drafts) {
   const shares = accepted.map((count) => (drafts ? count / drafts : 0));
   const said = shares.map((share, place) => `${Math.round(100 * share)} % at position ${place + 1}`).join(", ");
   const step = 34;
-  const chart = svg("svg", { viewBox: `0 0 ${Math.max(1, shares.length) * step} 92`, role: "img",
+  const width = Math.max(1, shares.length) * step;
+  const chart = svg("svg", { viewBox: `0 0 ${width} 92`, width, height: 92, role: "img",
     "aria-label": said ? `Accepted: ${said}` : "Nothing was proposed" });
   shares.forEach((share, place) => {
     const height = 70 * share;
@@ -73,10 +74,14 @@ export function topicChart(topic, times, most) {
   if (topic.general !== null) {
     chart.append(svg("line", { class: "reference", x1: left, x2: width - 46, y1: y(topic.general), y2: y(topic.general) }));
   }
-  for (const mark of topic.marks) {
-    chart.append(svg("line", { class: "mark", x1: x(mark.at), x2: x(mark.at), y1: 14, y2: height - 8 }));
-    chart.append(svg("text", { class: "mark-text", x: x(mark.at) + 3, y: 12 }, markText(mark)));
-  }
+  topic.marks.forEach((mark, place) => {
+    const at = x(mark.at);
+    // What the next mark would cover is written on the other side of the line.
+    const isCrowded = place + 1 < topic.marks.length && x(topic.marks[place + 1].at) - at < 8 * markText(mark).length;
+    const side = isCrowded ? { x: at - 3, "text-anchor": "end" } : { x: at + 3 };
+    chart.append(svg("line", { class: "mark", x1: at, x2: at, y1: 14, y2: height - 8 }));
+    chart.append(svg("text", { class: "mark-text", y: 12, ...side }, markText(mark)));
+  });
   const last = points.findLast((point) => point !== null);
   if (last) {
     chart.append(svg("circle", { class: "dot", cx: last[0], cy: last[1], r: 3.5 }));
