@@ -20,20 +20,20 @@ _MOST_TRIES = 120
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request. ``seed`` draws at temperature 1; None is greedy."""
+    """One request. ``seed`` draws at temperature 1; None is greedy. A check is no traffic to learn from by itself."""
 
     prompt: str
     tokens: int
     draft: str = NONE
     length: int | None = None  # of proposals
     seed: int | None = None
+    may_trace: bool = False
 
     def body(self) -> dict[str, Any]:
         """Without the prompt's place and the model's name."""
         sampling = {"temperature": 0} if self.seed is None else {"temperature": 1, "seed": self.seed}
         length = {} if self.length is None else {"num_draft_tokens": self.length}
-        # A check is no traffic to learn from.
-        extras = {"polydraft": {"tokens": True, "trace": False}}
+        extras = {"polydraft": {"tokens": True, "trace": self.may_trace}}
         return {"max_tokens": self.tokens, "stream": True, "draft": self.draft, **sampling, **length, **extras}
 
 

@@ -92,12 +92,12 @@ def run_learning(
                 for kind in _kinds(turn):
                     (swapping.set if kind == LEARNING else swapping.clear)()
                     os.kill(learner.pid, signal.SIGSTOP if kind == QUIET else signal.SIGCONT)
-                    before, worked = moved.value, _cpu_seconds(learner)
+                    before, worked = moved.value, cpu_seconds(learner)
                     played = asyncio.run(play_round(url, deployment.model_name, tokens, mine, "routed", clients))
                     found.rounds[kind].append(played)
                     if kind == LEARNING:
                         found.swaps += moved.value - before
-                        found.busy_seconds += _cpu_seconds(learner) - worked
+                        found.busy_seconds += cpu_seconds(learner) - worked
                     progress.advance(task)
             os.kill(learner.pid, signal.SIGCONT)
     return Report(
@@ -225,7 +225,7 @@ def _swap_forever(section: RegistrySection, every_seconds: float, swapping: Even
             moved.value += 1
 
 
-def _cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
     fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

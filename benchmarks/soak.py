@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from benchmarks.asking import Answer, Asked, Question, client_of, meet
-from benchmarks.learning import double_versions, learner_beside
+from benchmarks.learning import cpu_seconds, double_versions, learner_beside
 from benchmarks.pictures import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, canvas
 from benchmarks.processes import Series, Watcher, children, trend
 from benchmarks.prompts import load_prompts
@@ -22,8 +22,10 @@ from benchmarks.swaps import Swapper
 from configs.console import hint
 from configs.errors import ServerError
 from decoding.proposal import MAX_DRAFT_TOKENS
+from registry.names import draft_model
 from serving.client import running_server
 from serving.config import Deployment
+from serving.deployment import open_registry
 from serving.wire import AUTO, NONE
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 _MOST_KEPT = 20
 _REST_SECONDS, _MOST_RESTS = 3.0, 20  # for the audit, in the end
+_TOLD = ("audit", "traces", "status", "reasons")  # of /health
+_SAMPLED = 4  # every so many prompts are sampled, too
 _SAMPLES = 600  # at most, of memory and files
 _TOLERANCE = {"resident": 1.0, "files": 1.0}  # MiB and descriptors that may be gained in the last half at any rate
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, GREY)
@@ -96,19 +100,28 @@ def run_soak(
         with running_server(deployment) as url:
             (leader,) = children() - before
             with (
-                learner_beside(deployment, Path(place), url),
+                learner_beside(deployment, Path(place), url) as learner,
                 Swapper(deployment, swap_seconds) as swapper,
                 Watcher(leader, max(0.5, minutes * 60 / _SAMPLES)) as watcher,
             ):
+                versions = num_versions(deployment)
                 health = asyncio.run(soak(url, found, prompts, tokens, concurrency, minutes * 60))
+                busy = cpu_seconds(learner)
+            learned = {"learned": num_versions(deployment) - versions, "learner_seconds": busy}
     return soak_report(
         found,
         list(watcher.series.values()),
-        {"swaps": swapper.moved, "audit": health["audit"], "status": health["status"], "reasons": health["reasons"]},
+        {"swaps": swapper.moved, **learned, **{key: health[key] for key in _TOLD}},
         command_line(
             "soak", prompts=source, minutes=minutes, concurrency=concurrency, tokens=tokens, swap_seconds=swap_seconds
         ),
     )
+
+
+def num_versions(deployment: Deployment) -> int:
+    """Of all drafts in the registry, promoted or refused."""
+    models = open_registry(deployment).list_models(draft_model(deployment.name, ""))
+    return sum(len(model.versions) for model in models)
 
 
 def soak_deployment(place: Path) -> Deployment:
@@ -131,7 +144,8 @@ async def soak(
         server = await meet(client)
         references = {}
         for number, prompt in enumerate(prompts):
-            for question in (Question(prompt, tokens), Question(prompt, tokens, seed=number)):
+            plain, drawn = Question(prompt, tokens), Question(prompt, tokens, seed=number)
+            for question in (plain, drawn) if number % _SAMPLED == 0 else (plain,):
                 references[question] = await server.ask(question)
         hint(f"{len(references)} answers of the target alone; now {seconds / 60:g} minutes of everything")
         until = time.monotonic() + seconds
@@ -177,7 +191,7 @@ async def _client(server: Asked, found: Soaked, references: dict[Question, Answe
 def _with_draft(question: Question, drafts: Sequence[str], draws: random.Random) -> Question:
     draft = draws.choice((AUTO, AUTO, AUTO, NONE, *drafts))
     length = draws.randint(1, MAX_DRAFT_TOKENS) if draft in drafts else None
-    return Question(question.prompt, question.tokens, draft, length)
+    return Question(question.prompt, question.tokens, draft, length, may_trace=True)
 
 
 async def _offend(client: httpx.AsyncClient, found: Soaked, draws: random.Random) -> None:
@@ -205,7 +219,8 @@ def soak_report(found: Soaked, series: Sequence[Series], facts: dict[str, Any], 
         columns=COLUMNS,
         draw=draw_soak,
         notes=[
-            f"{sum(found.requests.values())} requests ({asked}), {found.tokens} tokens, {facts['swaps']} swaps.",
+            f"{sum(found.requests.values())} requests ({asked}), {found.tokens} tokens, {facts['swaps']} swaps, "
+            f"{facts['learned']} versions learned meanwhile in {facts['learner_seconds']:.0f} s of processor time.",
             f"Errors that were not the client's own: {found.num_errors}. Answers unlike plain decoding: "
             f"{found.mismatches}. Audit: {facts['audit']}.",
             *found.errors,

@@ -13,7 +13,7 @@ def bench_soak(
     minutes: Annotated[float, typer.Option(help="How long.")] = 20,
     concurrency: Annotated[int, typer.Option(help="Clients at once.")] = 16,
     tokens: Annotated[int, typer.Option(help="New tokens a request, at most.")] = 96,
-    per_topic: Annotated[int, typer.Option(help="Prompts a topic.")] = 4,
+    per_topic: Annotated[int, typer.Option(help="Prompts a topic; the trainer needs several.")] = 16,
     swap_seconds: Annotated[float, typer.Option(help="Between two changes of champions.")] = 5.0,
     report: ReportFolder = None,
     as_json: AsJson = False,

@@ -13,7 +13,7 @@ from benchmarks.soak import Soaked, soak, soak_report, soak_row
 from serving.client import running_server
 
 MINUTES = [float(second) for second in range(0, 1200, 10)]
-FACTS = {"swaps": 3, "audit": None}
+FACTS = {"swaps": 3, "learned": 1, "learner_seconds": 2.0, "audit": None}
 
 
 def series(resident: Sequence[float], files: Sequence[int] | None = None) -> Series:
