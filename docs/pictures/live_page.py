@@ -6,10 +6,13 @@ Needs Chromium (Debian: ``apt-get install chromium fonts-inter``)::
 
 serves the starter from a registry of its own, asks it the prompts of `benchmarks.prompts` for some minutes, promotes
 the general draft as a version of the sql draft by hand, waits until the canary has gone back from it, and writes
-beside this file ``live_light.png``, ``live_dark.png`` and ``live_phone.png``. Everything in them is measured.
+beside this file ``live_light.png``, ``live_dark.png`` and ``live_phone.png``. Everything in them is measured, so it
+takes a quiet machine: on a busy one costs are measured wrong, and drafts rest that would pay.
 """
 
 import itertools
+import os
+import sys
 import tempfile
 import threading
 import time
@@ -102,6 +105,9 @@ def take(page: Browser, url: str) -> None:
 
 def main() -> None:
     """Write the pictures."""
+    busy, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if busy > cores / 4 and "--anyway" not in sys.argv:
+        raise SystemExit(f"this machine is busy (load {busy:.1f}): wait, or add --anyway")
     with tempfile.TemporaryDirectory() as folder:
         section = RegistrySection(uri=f"sqlite:///{folder}/mlflow.db", artifacts=f"{folder}/files", poll_seconds=1)
         deployment = Deployment(registry=section)

@@ -8,9 +8,11 @@ const LENGTHS_BETWEEN = 4; // from a run over one token to one over five, which 
 
 export function showTag(routing) {
   const { name, version } = split(routing.draft);
-  $("topic").hidden = $("version").hidden = false;
+  const isOther = routing.topic !== null && name !== routing.topic;
   $("topic").textContent = routing.topic ?? name;
-  $("version").textContent = routing.topic && name !== routing.topic ? `${name} ${version}` : version || name;
+  $("version").textContent = isOther ? `${name} ${version}` : version;
+  $("topic").hidden = false;
+  $("version").hidden = !$("version").textContent;
 }
 
 export function showSummary(report, costs, plainSeconds, seconds) {
