@@ -52,9 +52,10 @@ class TestStandingBack:
         assert process.returncode == code
 
     def test_an_interrupt_reaches_the_work(self):
-        """It is asked to end, and says how it did; whether or not the shell that started all this ignores interrupts."""
+        """It is asked to end, and says how; even where the shell that started all this ignores interrupts."""
         listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-        process = start(listen + "\ntry:\n    print(flush=True)\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    sys.exit(7)")
+        wait = "try:\n    print(flush=True)\n    time.sleep(30)\nexcept KeyboardInterrupt:\n    sys.exit(7)"
+        process = start(f"{listen}\n{wait}")
         for _ in range(3):
             first_line(process)
         process.send_signal(signal.SIGINT)
