@@ -40,6 +40,17 @@ def end_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
+class QuietMonitor(logging.Filter):
+    """Keeps one thing out of the log: LitServe's monitor, surprised at an end by a manager that is gone already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record stays; anything else that befalls the monitor does."""
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return not (
+            record.getMessage() == "Monitoring worker crashed" and isinstance(error, (EOFError, ConnectionError))
+        )
+
+
 def end_children() -> None:
     """After a failed start or a dead worker LitServe leaves processes behind."""
     for child in multiprocessing.active_children():

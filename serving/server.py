@@ -25,7 +25,7 @@ from serving.admission import Admission, Limits
 from serving.complaints import Complaints, Notices, Sender
 from serving.config import Deployment
 from serving.dispatch import Dispatcher
-from serving.ending import end_after_failure, end_children, end_on_signals, end_with
+from serving.ending import QuietMonitor, end_after_failure, end_children, end_on_signals, end_with
 from serving.endpoints import Desk, OpenAISpec
 from serving.engine import Engine, build_engine
 from serving.errors import to_http
@@ -73,6 +73,7 @@ def serve(
     plan = with_followed(make_plan(deployment), deployment)
     server = PolydraftServer(deployment, plan, keys, announce)
     end_on_signals()
+    logging.getLogger("litserve.server").addFilter(QuietMonitor())
     try:
         server.run(host=host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")
     except (EOFError, ConnectionError) as error:

@@ -11,6 +11,7 @@ import sqlalchemy
 from registry.database import prepare_database
 from registry.section import RegistrySection
 from registry.store import Registry
+from tests.databases import hurry
 
 MakeFolder = Callable[..., Path]
 
@@ -18,7 +19,7 @@ MakeFolder = Callable[..., Path]
 @pytest.fixture(scope="session", autouse=True)
 def _no_flushes() -> None:
     """Tests survive no power cut: their databases never wait for the disk."""
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", lambda sqlite, _: sqlite.execute("PRAGMA synchronous=OFF"))
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
 
 
 @pytest.fixture(scope="session")

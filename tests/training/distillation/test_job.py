@@ -19,6 +19,7 @@ from decoding.trace_log import LogLimits, TraceLog
 from registry.database import prepare_database
 from registry.section import RegistrySection
 from registry.store import Registry
+from tests.databases import hurry
 from tests.serving.toy_folder import toy_drafts, write_toy, write_toys
 from tests.toy_traces import make_trace
 from training.distillation.job import run_job
@@ -47,7 +48,7 @@ def toys(tmp_path_factory):
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", lambda sqlite, _: sqlite.execute("PRAGMA synchronous=OFF"))
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
     prepare_database(file)
     return file
 

@@ -13,6 +13,7 @@ from registry.database import prepare_database
 from registry.names import CHAMPION
 from registry.section import RegistrySection
 from registry.store import Registry
+from tests.databases import hurry
 from tests.training.online.streams import MODEL, stream, write_models
 
 
@@ -39,7 +40,7 @@ def traces(models: tuple[Path, Path]) -> list[SpeculationTrace]:
 @pytest.fixture(scope="session")
 def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh database, to be copied."""
-    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", lambda sqlite, _: sqlite.execute("PRAGMA synchronous=OFF"))
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
     prepare_database(file)
     return file
