@@ -27,8 +27,14 @@ setup: $(READY)  ## Make .venv with everything in it
 demo: $(READY)  ## Ask a real server seven questions, with and without speculation
 	@$(BIN)/polydraft demo
 
+# Two halves at once, one a core. The first half's report comes when both are done.
+HALF := tests/commands tests/e2e tests/serving tests/training
+
 test: lint  ## Lint, types, import contracts, tests
-	$(BIN)/python -m pytest
+	@mkdir -p out
+	@$(BIN)/python -m pytest $(HALF:%=--ignore=%) > out/tests.log 2>&1 & first=$$!; \
+	  $(BIN)/python -m pytest $(HALF); second=$$?; \
+	  wait $$first; first=$$?; cat out/tests.log; exit $$((first | second))
 
 lint: $(READY)
 	$(BIN)/ruff check .
