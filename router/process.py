@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_BATCH = 32
 # Longer queries are cut before they are sent; the encoder reads less than this.
 MAX_CHARACTERS = 16_384
-_CLOSE_SECONDS = 2.0
+_CLOSE_SECONDS = 0.5  # it has nothing to save
 _PARENT_CHECK_SECONDS = 5.0
 
 RequestId = int | str

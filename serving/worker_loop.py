@@ -129,3 +129,6 @@ class WorkerLoop(LitLoop):
 
         signal.signal(signal.SIGTERM, drain)
         scheduler.run()
+        # Everything is written. Taking torch apart object by object can take longer than LitServe waits for an end.
+        logging.shutdown()
+        os._exit(0)
