@@ -21,8 +21,8 @@ class CanaryRule:
 
     Attributes:
         slack: standard deviations of one request's difference that are let pass each time.
-        limit: sum of what was not, in the same unit. Two drafts that are equally good reach 8 once in 19,000 requests,
-            a fall by one standard deviation does in about 16, by more in fewer.
+        limit: sum of what was not, in the same unit. By Siegmund's approximation (1985) two drafts that are
+            equally good reach 8 once in 19,000 requests; a fall by one standard deviation does in about 16.
         burn_in: requests from which the deviation is estimated before the first look.
         most_requests: that a version is watched for.
         least_speedup: a hard floor, of tokens over what they cost in plain runs, over ``floor_requests``.

@@ -126,12 +126,14 @@ class Engine:
 
     def cancel(self, request_id: str, is_answered: bool = False) -> bool:
         """Free whatever a request holds; False if it is not here. What is answered may leave a trace."""
-        if self._canaries:
-            self._end_watched(self._canaries, request_id, is_answered)
-        if self._auditor is not None and is_answered:
-            for request in self._loop.requests:
-                if request.request_id == request_id:
-                    self._auditor.consider(request, is_whole=False)
+        answered = [each for each in self._loop.requests if is_answered and each.request_id == request_id]
+        for request in answered:
+            if self._canaries is not None:
+                self._canaries.end(request)
+            if self._auditor is not None:
+                self._auditor.consider(request, is_whole=False)
+        if self._canaries is not None:
+            self._canaries.forget(request_id)
         if is_answered:
             self._ask_late(request_id)
         elif self._tracing is not None:
@@ -164,12 +166,6 @@ class Engine:
         found = self._loop.step()
         self._auditor.note(found)
         return found
-
-    def _end_watched(self, canaries: Canaries, request_id: str, is_answered: bool) -> None:
-        for request in self._loop.requests:
-            if is_answered and request.request_id == request_id:
-                canaries.end(request)
-        canaries.forget(request_id)
 
     def _watch(self, canaries: Canaries, found: list[StepOutput]) -> None:
         canaries.note(found)
