@@ -77,8 +77,8 @@ class SentenceEncoder:
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
         cut = [_readable(text[: self.max_tokens * _CHARACTERS_PER_TOKEN]) for text in texts]
-        if self._plain is not None and len(cut) == 1:  # what serving asks for
-            return self._plain.embed(cut[0])[None]
+        if self._plain is not None:
+            return np.stack([self._plain.embed(text) for text in cut])
         rows = self._model.encode(
             cut, batch_size=BATCH_SIZE, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
         )

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from router.bert import PlainBert
+from router.bert import PlainBert, has_tiles
 from router.encoder import SentenceEncoder, load_encoder
 
 TEXTS = ("How many singers do we have?", "", " ", "x", "😀 é \ud800", "word " * 500, "Write a function.\n\n  def f(x):")
@@ -14,12 +15,27 @@ def encoder() -> SentenceEncoder:
     return load_encoder()
 
 
-def test_one_text_gets_the_embedding_that_it_has_among_others(encoder: SentenceEncoder) -> None:
-    """To the rounding of float32; nothing, half a character and more than is read, too."""
-    assert encoder._plain is not None
+def test_a_text_gets_the_same_embedding_in_any_company(encoder: SentenceEncoder) -> None:
+    """Nothing, half a character and more than is read, too."""
     together = encoder.encode(TEXTS)
     for text, expected in zip(TEXTS, together, strict=True):
-        np.testing.assert_allclose(encoder.encode([text])[0], expected, atol=1e-6)
+        np.testing.assert_array_equal(encoder.encode([text])[0], expected)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 5e-3)])
+def test_embeddings_are_those_of_sentence_transformers(
+    encoder: SentenceEncoder, dtype: torch.dtype, tolerance: float
+) -> None:
+    """To the rounding of the products' type, and of length one."""
+    if dtype == torch.bfloat16 and not has_tiles():
+        pytest.skip("this processor has no bfloat16 tiles")
+    readable = [text for text in TEXTS if "\ud800" not in text]
+    expected = encoder._model.encode(readable, normalize_embeddings=True, show_progress_bar=False)
+    plain = PlainBert.of(encoder._model, encoder.max_tokens, dtype)
+    assert plain is not None
+    found = np.stack([plain.embed(text) for text in readable])
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-6)
 
 
 def test_what_is_read_of_a_text_is_the_same(encoder: SentenceEncoder) -> None:
