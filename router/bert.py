@@ -96,7 +96,7 @@ class PlainBert:
 def has_tiles() -> bool:
     """Whether this processor multiplies bfloat16 matrices in tiles, and torch knows how."""
     knows_tiles: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", bool)
-    return knows_tiles() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return knows_tiles() and torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _layer(layer: Any, dtype: torch.dtype) -> _Layer:
