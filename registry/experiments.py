@@ -4,14 +4,16 @@ from typing import Any, Literal, get_args
 
 from configs.errors import RegistryError
 
-Kind = Literal["distill", "router", "bench", "experiment"]
+Kind = Literal["distill", "router", "bench", "experiment", "serve"]
 
 _NOTES = {
     "distill": "Distillation jobs: each run trains a draft for one topic and registers a version if it finishes.",
     "router": "Trainings of the router that chooses a draft for a query.",
     "bench": "Measurements of the deployment; their tables are in docs/results.",
     "experiment": "Runs of `polydraft experiment`; their tables are in docs/results.",
+    "serve": "Traces of a sampled share of the answers that were served (`serving.mlflow_trace_share`).",
 }
+_KINDS = {"serve": "genai_development"}  # MLflow's pages show such a one's traces first
 assert set(_NOTES) == set(get_args(Kind))
 
 
@@ -46,6 +48,7 @@ def experiment_id(client: Any, name: str, artifact_root: str | None) -> str:
 
 def _tags(name: str) -> dict[str, str]:
     # Without the kind, MLflow's pages ask for it, or show the columns of chats instead of curves.
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    note = _NOTES.get(name.rpartition("-")[2])
+    kind = name.rpartition("-")[2]
+    tags = {"mlflow.experimentKind": _KINDS.get(kind, "custom_model_development")}
+    note = _NOTES.get(kind)
     return tags if note is None else {**tags, "mlflow.note.content": note}
