@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class RouterProcess:
         make_encoder: makes the encoder, in the child; picklable, such as ``functools.partial(load_encoder, name)``.
         min_confidence: overrides the router's own threshold.
         label: what the router is called, such as ``router@v3``.
+        cores: that the child may use; by default those of the calling thread.
     """
 
     _process: SpawnProcess
@@ -82,9 +84,14 @@ class RouterProcess:
     _label: str
 
     def __init__(
-        self, folder: Path, make_encoder: MakeEncoder, min_confidence: float | None = None, label: str = "router"
+        self,
+        folder: Path,
+        make_encoder: MakeEncoder,
+        min_confidence: float | None = None,
+        label: str = "router",
+        cores: frozenset[int] | None = None,
     ):
-        self._make_encoder, self._min_confidence = make_encoder, min_confidence
+        self._make_encoder, self._min_confidence, self._cores = make_encoder, min_confidence, cores
         self._start(folder, label)
 
     @property
@@ -152,6 +159,9 @@ class RouterProcess:
         self._replies, answers = context.Pipe(duplex=False)
         self._process = context.Process(target=_serve, args=(queries, answers), name="router", daemon=True)
         self._process.start()
+        if self._cores is not None and sys.platform == "linux":
+            with contextlib.suppress(ProcessLookupError):  # it has ended, which shows by itself
+                os.sched_setaffinity(self._process.pid or 0, self._cores)
         queries.close()
         answers.close()
         self._outbox = queue.SimpleQueue()

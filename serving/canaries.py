@@ -67,7 +67,10 @@ class Canaries:
         self._watches: dict[str, _Watch] = {}
         self._retired: list[tuple[str, str]] = []
         self._unread: SimpleQueue[_Answer] = SimpleQueue()
-        self._thread: Thread | None = None
+        # Started here, not when there is something to read: the step loop's thread may have a core to itself by then,
+        # and a thread begins on the cores of the one that starts it.
+        if rule.most_requests:
+            Thread(target=self._read_forever, name="canary", daemon=True).start()
 
     def __bool__(self) -> bool:
         return bool(self._watches or self._retired)
@@ -80,9 +83,6 @@ class Canaries:
         held = self._pool.hold(*before)
         self._retired = [each for each in self._retired if each[0] != held]
         self._watches[now.name] = _Watch(now, before, held, Cusum(self._rule))
-        if self._thread is None:
-            self._thread = Thread(target=self._read_forever, name="canary", daemon=True)
-            self._thread.start()
 
     def version_for(self, draft: str | None) -> str | None:
         """Under which name a request that was routed to ``draft`` finds it: one in so many stays with the old one."""

@@ -299,7 +299,7 @@ def build_engine(plan: Plan) -> Engine:
     router = None
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
-        router = RouterProcess(plan.router, encoder, plan.min_confidence, plan.router_label)
+        router = RouterProcess(plan.router, encoder, plan.min_confidence, plan.router_label, plan.router_cores)
     lengths = lengths_for(plan, target, pool)
     tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
     recorder = tracing.recorder if tracing is not None else None

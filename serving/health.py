@@ -14,11 +14,13 @@ STATUS_CODES = {"ready": 200, "degraded": 200, "starting": 503, "not ready": 503
 class Board:
     """What others know: the registry's followers, and a file of proposals of new topics that wait for an answer.
 
+    ``own_core`` is the step loop's, None where it has none.
+
     The file is read anew when it has changed.
     """
 
-    def __init__(self, file: ProposalFile, notices: Notices | None = None):
-        self._file, self.notices = file, notices
+    def __init__(self, file: ProposalFile, notices: Notices | None = None, own_core: int | None = None):
+        self._file, self.notices, self.own_core = file, notices, own_core
         self._seen: int | None = None
         self._open: list[dict[str, Any]] = []
 
@@ -47,7 +49,7 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
     ``router_version`` decides; null where none does yet. ``topics`` are those added while serving, those that the
     traffic proposes (`polydraft topics propose`), and what had drifted when `polydraft topics drift` last looked.
     ``traces`` counts those written and dropped since the start; null where none are kept. ``audit`` counts answers that
-    were decoded again without drafts; null where none are.
+    were decoded again without drafts; null where none are. ``own_core`` is the step loop's; null where it has none.
     """
     status, reasons = "ready", []
     state = dispatcher.status
@@ -79,8 +81,9 @@ def health_document(model: str, slots: int, dispatcher: Dispatcher, board: Board
         "proposed": board.open if board else [],
         "drifted": board.drifted if board else [],
     }
-    version = state.router_version if state else ""
-    return {**known, "router_version": version or None, "traces": traces, "topics": topics, "audit": audit}
+    version, own_core = state.router_version if state else "", board.own_core if board else None
+    further = {"traces": traces, "topics": topics, "audit": audit, "own_core": own_core}
+    return {**known, "router_version": version or None, **further}
 
 
 def _registry(board: Board | None) -> list[str]:

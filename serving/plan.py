@@ -42,6 +42,7 @@ class Plan:
     placement: Placement = CPU
     canary: CanarySection = field(default_factory=CanarySection)
     audit_share: float = 0.0
+    router_cores: frozenset[int] | None = None  # where its process may run; None is anywhere
 
     @property
     def draft_names(self) -> tuple[str, ...]:

@@ -82,6 +82,10 @@ class ServingSection(Section):
     max_queue: int = Field(default=64, ge=0, description="requests that may wait for a slot; beyond it 429")
     deadline_seconds: float = Field(default=120, gt=0, description="longest time for one request; then 504")
     max_tokens: int = Field(default=256, ge=1, description="answer length when the request leaves it open")
+    own_core: bool = Field(
+        default=True,
+        description="on Linux, where steps compute with one thread: no other process of the server uses its core",
+    )
     audit_share: float = Field(
         default=0.01, ge=0, le=1, description="of greedy answers that are decoded again without drafts, in idle time"
     )

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from threading import Lock
@@ -35,6 +36,7 @@ from serving.following_router import RouterFollower
 from serving.frames import discard
 from serving.health import Board
 from serving.keys import read_keys
+from serving.own_core import OwnCore, claim_core, computes_alone
 from serving.plan import Plan, make_plan
 from serving.ports import check_port
 from serving.restarting import Restarts, forget_jobs, tell_problems
@@ -71,7 +73,11 @@ def serve(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     keys = read_keys(deployment.serving, host)
     plan = with_followed(make_plan(deployment), deployment)
-    server = PolydraftServer(deployment, plan, keys, announce)
+    pinned = deployment.serving.own_core and plan.placement.is_cpu and computes_alone(os.environ)
+    core = claim_core() if pinned else None
+    if core is not None:
+        core.leave()  # before there are processes, which inherit it
+    server = PolydraftServer(deployment, plan, keys, announce, core=core)
     end_on_signals()
     logging.getLogger("litserve.server").addFilter(QuietMonitor())
     try:
@@ -80,6 +86,8 @@ def serve(
         raise ServerError("the model process died; the server has stopped", do="see the log above") from error
     finally:
         end_children()
+        if core is not None:
+            core.give_back()
 
 
 class WorkerAPI(ls.LitAPI):
@@ -95,21 +103,32 @@ class WorkerAPI(ls.LitAPI):
         versions: Connection,
         ways_back: Connection,
         build: Callable[[Plan], Engine],
+        core: OwnCore | None,
     ):
         super().__init__(spec=spec, loop=WorkerLoop())
         self.plan, self.cancellations, self.news = plan, cancellations, news
-        self.problems, self._versions, self._ways_back, self._build = problems, versions, ways_back, build
+        self.problems, self._versions, self._ways_back = problems, versions, ways_back
+        self._build, self._core = build, core
 
     def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
         """Load the model, in the worker."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the main process decides
         try:
-            self.engine = self._build(self.plan)
-            self.engine.follow(self._versions, self._ways_back)
+            self._start_engine()
         except PolydraftError as error:
             self.problems.send(error)
             logging.getLogger("litserve").setLevel(logging.CRITICAL)  # the main process says it in one line
             raise
+
+    def _start_engine(self) -> None:
+        plan = self.plan
+        if self._core is not None:
+            self._core.take()  # before costs are measured
+            plan = replace(plan, router_cores=self._core.others)
+        self.engine = self._build(plan)
+        self.engine.follow(self._versions, self._ways_back)
+        if self._core is not None:
+            self._core.take()  # from the threads that have begun since
 
     def predict(self, x: Any) -> Any:
         """Never called: the loop is our own."""
@@ -126,6 +145,7 @@ class PolydraftServer(ls.LitServer):
         api_keys: tuple[bytes, ...] = (),
         announce: Callable[[], None] = lambda: None,
         build: Callable[[Plan], Engine] = build_engine,
+        core: OwnCore | None = None,
     ):
         self._plan, self._api_keys = plan, api_keys
         self._model_name, self._announce = deployment.model_name, announce
@@ -133,7 +153,8 @@ class PolydraftServer(ls.LitServer):
         context = multiprocessing.get_context("spawn")
         notices, complaints = context.Pipe(duplex=False)
         self._notices, complain = Notices(notices), Sender(complaints).send
-        self._board = Board(proposal_file(locate(deployment.registry).state, deployment.name), self._notices)
+        proposals = proposal_file(locate(deployment.registry).state, deployment.name)
+        self._board = Board(proposals, self._notices, core.core if core else None)
         cancellations, self._control = context.Pipe(duplex=False)
         self._news, news = context.Pipe(duplex=False)
         self._problems, problems = context.Pipe(duplex=False)
@@ -151,7 +172,7 @@ class PolydraftServer(ls.LitServer):
         self._spec = OpenAISpec()
         self._seeing = Seeing(deployment, plan.slots, self._spec)
         super().__init__(
-            WorkerAPI(self._spec, plan, cancellations, news, problems, versions, ways_back, build),
+            WorkerAPI(self._spec, plan, cancellations, news, problems, versions, ways_back, build, core),
             accelerator="cpu",
             timeout=False,
             healthcheck_path="/litserve/health",
