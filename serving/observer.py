@@ -24,3 +24,30 @@ class Observer:
 
     def responded(self, endpoint: str, code: int) -> None:
         """An HTTP response began."""
+
+
+class Observers(Observer):
+    """Several, each told in turn."""
+
+    def __init__(self, *observers: Observer):
+        self._observers = observers
+
+    def opened(self, job: Job) -> None:
+        for each in self._observers:
+            each.opened(job)
+
+    def told(self, message: StepMessage) -> None:
+        for each in self._observers:
+            each.told(message)
+
+    def failed(self, request_id: str, why: Failure) -> None:
+        for each in self._observers:
+            each.failed(request_id, why)
+
+    def closed(self, request_id: str, is_answered: bool) -> None:
+        for each in self._observers:
+            each.closed(request_id, is_answered)
+
+    def responded(self, endpoint: str, code: int) -> None:
+        for each in self._observers:
+            each.responded(endpoint, code)

@@ -31,8 +31,10 @@ class Redactor:
         self._keep, self._decode = keep, decode
 
     def __call__(self, trace: SpeculationTrace) -> bool:
-        prompt = self._decode(trace.token_ids[: trace.prompt_length])
-        answer = self._decode(trace.answer_ids)
+        return self.allows(self._decode(trace.token_ids[: trace.prompt_length]), self._decode(trace.answer_ids))
+
+    def allows(self, prompt: str, answer: str) -> bool:
+        """Whether these may be kept."""
         for pattern in self._patterns:
             # What begins in the prompt may end in the answer.
             if pattern.search(prompt) or pattern.search(answer) or pattern.search(prompt + answer):

@@ -89,6 +89,9 @@ class ServingSection(Section):
     audit_share: float = Field(
         default=0.01, ge=0, le=1, description="of greedy answers that are decoded again without drafts, in idle time"
     )
+    mlflow_trace_share: float = Field(
+        default=0.0, ge=0, le=1, description="of answers, seen in MLflow with their times and counts; text as in traces"
+    )
 
     @model_validator(mode="after")
     def _guarded(self) -> "ServingSection":

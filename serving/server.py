@@ -191,8 +191,8 @@ class PolydraftServer(ls.LitServer):
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """In the HTTP process: deliver the worker's messages for as long as requests are served."""
         capacity = self._plan.slots + self._serving.max_queue
-        deadline, watch = self._serving.deadline_seconds, self._seeing.watch
-        dispatcher = Dispatcher(self._news, self._submit, self._control, capacity, deadline, watch)
+        deadline, observer = self._serving.deadline_seconds, self._seeing.observer
+        dispatcher = Dispatcher(self._news, self._submit, self._control, capacity, deadline, observer)
         self._spec.desk.dispatcher = dispatcher
         main = os.getppid()
         # Ctrl-C reaches the whole group: the main process answers it, by ending this one gracefully.
@@ -208,6 +208,7 @@ class PolydraftServer(ls.LitServer):
             finally:
                 for task in tasks:
                     task.cancel()
+                self._seeing.flush()
                 if os.getppid() != main:
                     self._end_manager()
 
@@ -249,12 +250,14 @@ class PolydraftServer(ls.LitServer):
     def _perform_graceful_shutdown(self, *args: Any, **options: Any) -> None:
         self._restarts.end()
         super()._perform_graceful_shutdown(*args, **options)
+        self._seeing.end()
 
     def _start_server(self, *args: Any, **options: Any) -> Any:
         """Fork the HTTP process, then follow the registry: a thread that holds a lock must not be forked."""
         processes = super()._start_server(*args, **options)
         self._follower.start()
         self._router_follower.start()
+        self._seeing.start()
         return processes
 
     def _desk(self) -> Desk:

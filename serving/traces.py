@@ -124,6 +124,12 @@ def plan_traces(
     return TracePlan(folder, target(), section.top, section.share, section.limits, tokenizer, *redact)
 
 
+def is_traced(job: Job, share: float) -> bool:
+    """Not a request that opts out, nor one whose answer its draft may change; of the others a share, by their ids."""
+    is_drawn = crc32(job.request_id.encode()) < share * (1 << 32)
+    return job.may_trace and job.sampling.lossy is None and is_drawn
+
+
 class Tracing:
     """Decides which requests are traced, and writes their traces.
 
@@ -137,9 +143,8 @@ class Tracing:
         self.recorder = TraceRecorder(plan.target, self._log.append, plan.top, label, copiers=[LOOKUP])
 
     def wants(self, job: Job) -> bool:
-        """Not a request that opts out, nor one whose answer its draft may change."""
-        is_drawn = crc32(job.request_id.encode()) < self._share * (1 << 32)
-        return job.may_trace and job.sampling.lossy is None and is_drawn
+        """Whether its answer is traced."""
+        return is_traced(job, self._share)
 
     @property
     def state(self) -> LogState:

@@ -70,6 +70,11 @@ CATALOGUE = (
     _counter("step_seconds", "Time that the step loop has spent in steps."),
     _counter("traces_written", "Traces written."),
     _counter("traces_dropped", "Traces dropped, because writing fell behind or failed."),
+    _counter("mlflow_traces_written", "Answers written to MLflow as traces."),
+    _counter(
+        "mlflow_traces_dropped",
+        "Answers drawn for that and not written, because writing fell behind or the registry is gone.",
+    ),
     _counter("audit_answers", "Answers that were decoded again without drafts, and compared."),
     _counter("audit_mismatches", "Answers of these that differed."),
     _counter("audit_dropped", "Answers drawn for that and not compared, for want of idle time."),

@@ -14,10 +14,12 @@ from registry.location import locate
 from serving.config import Deployment
 from serving.endpoints import OpenAISpec
 from serving.health import health_document
+from serving.observer import Observer, Observers
 from serving.seeing.history import RANGES
 from serving.seeing.live import live_document
 from serving.seeing.metrics import CONTENT_TYPE, Metrics
 from serving.seeing.page_files import HEADERS, INDEX, page_files
+from serving.seeing.publication import publication_of
 from serving.seeing.regret_file import FILE, RegretFile
 from serving.seeing.responses import ResponseCounter
 from serving.seeing.shadow_table import ShadowTable
@@ -35,13 +37,41 @@ class Seeing:
 
     def __init__(self, deployment: Deployment, slots: int, spec: OpenAISpec):
         self.watch = Watch(slots)
+        self._publication = publication_of(deployment)
         self._spec = spec
         self._aliases = aliases_of(deployment)
         labels = _labels(deployment)
         self._regret, self._shadow = RegretFile(labels / FILE), ShadowTable(labels)
-        state = State(self.watch, self._aliases, self._regret, lambda: spec.dispatcher.worker_died, self._not_followed)
+        state = State(
+            self.watch,
+            self._aliases,
+            self._regret,
+            lambda: spec.dispatcher.worker_died,
+            self._not_followed,
+            self._published,
+        )
         self._metrics = Metrics(self.watch.tally, state.values, self._worker)
         self._files = page_files()
+
+    @property
+    def observer(self) -> Observer:
+        """What the dispatcher tells."""
+        return Observers(self.watch, self._publication.journal) if self._publication is not None else self.watch
+
+    def start(self) -> None:
+        """In the main process, once the HTTP process is there: write what it wants to see in MLflow."""
+        if self._publication is not None:
+            self._publication.start(self._spec.desk.codec)
+
+    def flush(self) -> None:
+        """In the HTTP process, before it ends."""
+        if self._publication is not None:
+            self._publication.flush()
+
+    def end(self) -> None:
+        """In the main process, once the HTTP process has ended."""
+        if self._publication is not None:
+            self._publication.end()
 
     def mount(self, app: FastAPI) -> None:
         """Add the routes, and count every response."""
@@ -86,6 +116,9 @@ class Seeing:
     def _not_followed(self) -> bool:
         board = self._spec.desk.board
         return bool(board is not None and board.notices is not None and board.notices.reasons)
+
+    def _published(self) -> tuple[int, int]:
+        return (self._publication.written, self._publication.dropped) if self._publication is not None else (0, 0)
 
     def _worker(self) -> int | None:
         return self.watch.status.pid if self.watch.status is not None else None

@@ -43,7 +43,11 @@ def degraded(status: Status | None, worker_died: bool, not_followed: bool = Fals
 
 
 class State:
-    """Values for `/metrics` beside the tally."""
+    """Values for `/metrics` beside the tally.
+
+    Args:
+        published: MLflow traces written and dropped.
+    """
 
     def __init__(
         self,
@@ -52,9 +56,10 @@ class State:
         regret: RegretFile,
         worker_died: Callable[[], bool],
         not_followed: Callable[[], bool] = lambda: False,
+        published: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ):
         self._watch, self._aliases, self._regret = watch, aliases, regret
-        self._worker_died, self._not_followed = worker_died, not_followed
+        self._worker_died, self._not_followed, self._published = worker_died, not_followed, published
 
     def values(self) -> dict[str, Values]:
         """By stem and labels."""
@@ -62,6 +67,7 @@ class State:
         load = status.load if status is not None else None
         traces = status.traces if status is not None else None
         audit = (status.audit if status is not None else None) or AuditState()
+        shown, not_shown = self._published()
         versions = [split_label(label) for label in self._watch.drafts.values()]
         return {
             "num_requests_running": {(): float(load.running if load else 0)},
@@ -71,6 +77,8 @@ class State:
             "draft_version_info": {(name, version, self._aliases.get(name, "")): 1.0 for name, version in versions},
             "traces_written": {(): float(traces.written if traces else 0)},
             "traces_dropped": {(): float(traces.dropped if traces else 0)},
+            "mlflow_traces_written": {(): float(shown)},
+            "mlflow_traces_dropped": {(): float(not_shown)},
             "audit_answers": {(): float(audit.answers)},
             "audit_mismatches": {(): float(audit.mismatches)},
             "audit_dropped": {(): float(audit.dropped)},
