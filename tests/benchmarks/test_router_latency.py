@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.prompts import Prompt
-from benchmarks.router_latency import LENGTHS, run_router_latency, texts_of
+from benchmarks.router_latency import LENGTHS, paired_ratio, run_router_latency, texts_of
 from configs.errors import ConfigError
 from serving.config import load_deployment
 
@@ -24,6 +25,24 @@ def test_texts_fill_their_length_and_never_exceed_it() -> None:
         sizes = [sum(map(count, text.split())) + 2 for text in texts]
         assert len(set(texts)) == 10
         assert all(length - 3 <= size <= length for size in sizes)
+
+
+def test_what_prompts_differ_by_cancels_in_pairs() -> None:
+    """A cost of 3 % is found among prompts that differ by factors, from few pairs; without a cost there is none."""
+    random = np.random.default_rng(7)
+    off = np.tile(random.lognormal(sigma=1.0, size=60), 2) * random.lognormal(sigma=0.02, size=120)
+    same, dearer = (off * cost * random.lognormal(sigma=0.02, size=120) for cost in (1.0, 1.03))
+    ratio, low, high = paired_ratio(list(off), list(dearer), 60)
+    assert 1.0 < low < 1.03 < high < 1.06
+    assert low < ratio < high
+    _, low, high = paired_ratio(list(off), list(same), 60)
+    assert 0.98 < low < 1.0 < high < 1.02
+
+
+def test_prompts_asked_more_often_weigh_no_more() -> None:
+    """And fewer requests than prompts are prompts enough."""
+    assert paired_ratio([1.0] * 4, [1.0, 3.0, 5.0, 1.0], 3)[0] == 3.0  # of 1, 3 and 5; the median of pairs is 2
+    assert paired_ratio([2.0, 2.0], [6.0, 2.0], 9)[0] == 2.0
 
 
 def test_a_deployment_without_a_router_has_nothing_to_measure(config: Path) -> None:
