@@ -24,8 +24,8 @@ from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
 from router.encoder import load_encoder
 from router.topic_router import TopicRouter
+from serving.building import lengths_for
 from serving.config import deployment_of
-from serving.engine import lengths_for
 from serving.plan import Plan, make_plan
 
 

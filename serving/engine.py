@@ -1,50 +1,37 @@
-"""The worker's inside: step loop, drafts and router, fed with jobs and asked for a message a turn."""
+"""The worker's inside: step loop, drafts and router, fed with jobs and asked for a message a turn.
+
+`serving.building` makes one of a plan, `serving.news` its messages.
+"""
 
 import logging
-import os
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
 from decoding.controller import LengthController
-from decoding.cost_store import stored_or_measured
-from decoding.device.loop import make_loop
-from decoding.load import load_model
-from decoding.model import LanguageModel
-from decoding.native.build import cache_folder
 from decoding.randomness import SeededRandomness
 from decoding.request import FinishReason, Request, StepOutput
 from decoding.step_loop import StepLoop
 from decoding.trace_recorder import MOST_HELD
-from drafts.model_drafter import ModelDrafter
 from drafts.pool import AND, GENERAL, LOOKUP, DraftPool
 from router.decision import RoutingDecision
-from router.encoder import load_encoder
-from router.process import RouterProcess
 from serving.auditing import Auditor
 from serving.canaries import Canaries
-from serving.plan import Plan
+from serving.news import News, RouterState
 from serving.pricing import DraftPrices
 from serving.swapping import DraftSwapper
 from serving.traces import Tracing
-from serving.wire import AUTO, NONE, Job, Load, Output, Routing, Status, StepMessage
+from serving.wire import AUTO, NONE, Job, Routing, StepMessage
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_DRAFTS = 4  # proposal length where prompt lookup is all there is
+WITHOUT_DRAFTS = 4  # proposal length where prompt lookup is all there is
 _HOPED_ALPHA = 0.55  # acceptance that a topic's draft reaches on an ordinary text, copies apart
 
 
-class Router(Protocol):
+class Router(RouterState, Protocol):
     """What the engine asks of `router.process.RouterProcess`."""
 
-    @property
-    def ready(self) -> bool: ...
-    @property
-    def error(self) -> str: ...
-    @property
-    def label(self) -> str: ...
     def submit(self, request_id: str, text: str) -> None: ...
     def poll(self) -> list[tuple[int | str, RoutingDecision]]: ...
     def reload(self, folder: Path, label: str) -> None: ...
@@ -59,7 +46,7 @@ class Engine:
         loop: StepLoop,
         pool: DraftPool,
         router: Router | None = None,
-        lengths: int | LengthController = _WITHOUT_DRAFTS,
+        lengths: int | LengthController = WITHOUT_DRAFTS,
         tracing: Tracing | None = None,
         canaries: Canaries | None = None,
         auditor: Auditor | None = None,
@@ -70,10 +57,7 @@ class Engine:
         self._undecided: dict[str, Request] = {}
         self._unasked: dict[str, str] = {}  # queries that the router has not been asked about, by request
         self._unasked_late: dict[str, str] = {}  # the same of traced answers that have ended
-        self._routings: dict[str, Routing] = {}  # news for the next message
-        self._given_up: list[str] = []  # versions; news for the next message
-        self._told: Status | None = None
-        self._told_drafts: dict[str, str] = {}  # names with versions
+        self._news = News(loop, pool, router, lengths, tracing, auditor)
         self._swapper: DraftSwapper | None = None
         self._ways_back: Connection | None = None
 
@@ -90,7 +74,7 @@ class Engine:
     def follow(self, versions: Connection, ways_back: Connection | None = None) -> None:
         """Take up draft versions that arrive there, between steps; tell of those that were given up again."""
         self._ways_back = ways_back
-        self._swapper = DraftSwapper(self._pool, versions, self._router, self._canaries)
+        self._swapper = self._news.swapper = DraftSwapper(self._pool, versions, self._router, self._canaries)
 
     def admit(self, job: Job) -> None:
         """Start a job; its draft may still change when the router has decided."""
@@ -149,12 +133,11 @@ class Engine:
         found = self._step()
         if self._canaries:
             self._watch(self._canaries, found)
-        outputs = [_output(step_output) for step_output in found]
-        for output in outputs:
+        for output in found:
             if output.finish_reason is not None:
-                self._ask_late(output.request_id)
-                self._forget(output.request_id)
-        return self._message(outputs, {})
+                self._ask_late(output.request.request_id)
+                self._forget(output.request.request_id)
+        return self._news.message(found)
 
     def _step(self) -> list[StepOutput]:
         if self._auditor is None:
@@ -170,7 +153,7 @@ class Engine:
     def _watch(self, canaries: Canaries, found: list[StepOutput]) -> None:
         canaries.note(found)
         for back in canaries.decide():
-            self._given_up.append(back.left)
+            self._news.given_up.append(back.left)
             if self._ways_back is not None:
                 self._ways_back.send(back)
         for held, name in canaries.retired():
@@ -186,7 +169,7 @@ class Engine:
             self.cancel(request_id)
         if self._auditor is not None:
             self._auditor.give_up()
-        return self._message([], failures) or StepMessage(self._status())
+        return self._news.message([], failures) or StepMessage(self._news.status())
 
     def close(self) -> None:
         """Write the last traces and end the router's process."""
@@ -247,87 +230,4 @@ class Engine:
         self, request_id: str, draft: str | None, topic: str | None, confidence: float | None, reason: str
     ) -> None:
         self._loop.assign(request_id, draft)
-        self._routings[request_id] = Routing(topic, self._pool.label(draft), confidence, reason)
-
-    def _message(self, outputs: list[Output], failures: dict[str, str]) -> StepMessage | None:
-        status, drafts = self._status(), self._pool.versions
-        changed = drafts if drafts != self._told_drafts else {}
-        if not (outputs or failures or self._routings or changed) and status == self._told:
-            return None
-        routings, self._routings = self._routings, {}
-        given_up, self._given_up = tuple(self._given_up), []
-        self._told, self._told_drafts = status, drafts
-        costs = self._costs() if changed else None
-        return StepMessage(status, outputs, routings, failures, changed, costs, given_up)
-
-    def _costs(self) -> tuple[float, float] | None:
-        if isinstance(self._lengths, int):
-            return None
-        costs = self._lengths.costs
-        return round(costs.draft_step(1), 4), round(costs.target_run(5), 4)
-
-    def _status(self) -> Status:
-        seconds = round(self._loop.times.total, 3)
-        audit, free = None, self._loop.target.cache.num_free
-        if self._auditor is not None:
-            audit, free = self._auditor.state, free + self._auditor.num_slots
-        load = Load(self._loop.num_running, self._loop.num_waiting, free, seconds)
-        traces = self._tracing.state if self._tracing is not None else None
-        added = self._swapper.added if self._swapper is not None else ()
-        label = self._router.label if self._router is not None else ""
-        refused = self._swapper.refused if self._swapper is not None else ""
-        drafts = tuple(self._swapper.drafts_refused.values()) if self._swapper is not None else ()
-        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused, drafts, audit)
-
-    def _router_state(self) -> str:
-        if self._router is None:
-            return "off"
-        if self._router.ready:
-            return "ready"
-        return self._router.error or "starting"
-
-
-def build_engine(plan: Plan) -> Engine:
-    """Load everything that a plan names.
-
-    Raises:
-        PolydraftError: a checkpoint is damaged, or this machine cannot run it.
-    """
-    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
-    target = load(plan.target)
-    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
-    router = None
-    if plan.router is not None:
-        encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
-        router = RouterProcess(plan.router, encoder, plan.min_confidence, plan.router_label, plan.router_cores)
-    lengths = lengths_for(plan, target, pool)
-    tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
-    recorder = tracing.recorder if tracing is not None else None
-    loop = make_loop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
-    costs = lengths.costs if isinstance(lengths, LengthController) else None
-    canaries = Canaries(pool, plan.canary.rule, plan.canary.share, costs)
-    auditor = Auditor(target, plan.audit_share) if plan.audit_share else None
-    return Engine(loop, pool, router, lengths, tracing, canaries, auditor)
-
-
-def lengths_for(plan: Plan, target: LanguageModel, pool: DraftPool) -> int | LengthController:
-    """The fixed proposal length of a plan, or a controller for what this machine's costs turn out to be."""
-    if plan.num_draft_tokens is not None:
-        return plan.num_draft_tokens
-    name = pool.select(GENERAL) if GENERAL in plan.drafts else next(iter(plan.drafts), None)
-    drafter = pool[pool.select(name) or LOOKUP] if name is not None else None
-    if not isinstance(drafter, ModelDrafter):
-        return _WITHOUT_DRAFTS
-    costs, milliseconds = stored_or_measured(target, drafter.model, cache_folder().parent / "costs")
-    logger.info("target run %.2f ms, c %.3f, w(5) %.2f", milliseconds, costs.draft_step(1), costs.target_run(5))
-    # No deeper than the trees that a deployment asks for; how deep, and whether at all, is a matter of cost.
-    return LengthController(costs) if plan.expansion is None else LengthController(costs, plan.expansion.depth)
-
-
-def _output(step_output: StepOutput) -> Output:
-    request = step_output.request
-    reason = step_output.finish_reason.value if step_output.finish_reason else None
-    origins, logprobs = step_output.origins, step_output.logprobs
-    return Output(
-        request.request_id, step_output.token_ids, origins, reason, request.counts, logprobs, step_output.refused
-    )
+        self._news.routings[request_id] = Routing(topic, self._pool.label(draft), confidence, reason)

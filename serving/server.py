@@ -23,12 +23,13 @@ from configs.errors import PolydraftError, ServerError
 from registry.location import locate
 from router.proposal import proposal_file
 from serving.admission import Admission, Limits
+from serving.building import build_engine
 from serving.complaints import Complaints, Notices, Sender
 from serving.config import Deployment
 from serving.dispatch import Dispatcher
 from serving.ending import QuietMonitor, end_after_failure, end_children, end_on_signals, end_with
 from serving.endpoints import Desk, OpenAISpec
-from serving.engine import Engine, build_engine
+from serving.engine import Engine
 from serving.errors import to_http
 from serving.followed import with_followed
 from serving.following import DraftFollower

@@ -3,7 +3,8 @@
 import decoding.step_loop
 from decoding.proposal import Proposal
 from decoding.verification import VerificationResult
-from serving.engine import Engine, build_engine
+from serving.building import build_engine
+from serving.engine import Engine
 from serving.plan import Plan
 
 

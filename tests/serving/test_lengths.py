@@ -9,9 +9,9 @@ from decoding.controller import LengthController
 from decoding.load import load_model
 from drafts.expansion import Expansion
 from drafts.pool import DraftPool
-from serving import engine
+from serving import building
+from serving.building import lengths_for
 from serving.config import Deployment
-from serving.engine import lengths_for
 from serving.plan import Plan, make_plan
 from tests.serving.toy_folder import toy_drafts, write_toys
 
@@ -28,7 +28,7 @@ def plan(tmp_path_factory) -> Plan:
 @pytest.fixture(autouse=True)
 def kept_here(tmp_path, monkeypatch):
     """What is measured goes nowhere else."""
-    monkeypatch.setattr(engine, "cache_folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(building, "cache_folder", lambda: tmp_path / "kernels")
 
 
 def lengths(plan: Plan) -> int | LengthController:
