@@ -88,14 +88,14 @@ def drift(
     """Whether queries or acceptance have drifted, by topic; exit code 0 if not, 1 if so."""
     place = open_place(config)
     from benchmarks.drift import drift_report
-    from training.topics.drift import Drift, drifted
+    from training.topics.drift import Drift, drifted, verdicts
     from training.topics.sources import log_of
 
     log = log_of(place.source, place.traces(traces), limit)
     encoder = place.encoder(work / "embeddings")
     found = drift_report(Drift(log, encoder, place.versions(), GENERAL, hint), command_of("drift", traces=traces))
     what = drifted(found.rows)
-    place.proposals.note_drift(what)
+    place.proposals.note_drift(what, verdicts(found.rows))
     deliver(found, report, as_json, output)
     for each in what:
         logger.warning("drift: %s", each)

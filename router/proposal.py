@@ -1,7 +1,7 @@
 """Proposals of new topics, in a file that the learner writes and the server shows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -121,17 +121,34 @@ class ProposalFile:
         """Where the last look for drift is noted, beside the proposals."""
         return self.path.with_name("drift.json")
 
-    def note_drift(self, what: Sequence[str]) -> None:
-        """Remember what drifted, for the server to show."""
+    def note_drift(self, what: Sequence[str], verdicts: Mapping[str, Mapping[str, bool]] | None = None) -> None:
+        """Remember what drifted, for the server to show.
+
+        Args:
+            what: for people.
+            verdicts: by topic, of what could be judged, "queries" or "acceptance", whether it drifted.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.drift_path, json.dumps(list(what)))
+        write_whole(self.drift_path, json.dumps({"what": list(what), "verdicts": verdicts or {}}))
 
     def drift(self) -> list[str]:
         """What the last look found; nothing where there was none."""
         try:
-            return [str(each) for each in json.loads(self.drift_path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError):
+            return [str(each) for each in self._drift_document()["what"]]
+        except (OSError, ValueError, KeyError, TypeError):
             return []
+
+    def drift_verdicts(self) -> tuple[dict[tuple[str, str], bool], float | None]:
+        """Of the last look: whether it drifted, by topic and what was judged, and when that was (Unix seconds)."""
+        try:
+            verdicts = self._drift_document()["verdicts"]
+            found = {(topic, what): bool(is_so) for topic, row in verdicts.items() for what, is_so in row.items()}
+            return found, self.drift_path.stat().st_mtime
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}, None
+
+    def _drift_document(self) -> Any:
+        return json.loads(self.drift_path.read_text(encoding="utf-8"))
 
 
 def proposal_file(state: Path, deployment: str) -> ProposalFile:

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
 from serving.frames import FrameReader
@@ -11,6 +11,7 @@ from serving.frames import FrameReader
 logger = logging.getLogger(__name__)
 
 Table = dict[str, str]
+VERDICTS = "verdicts"  # the kind of a table that is no complaint: versions of a topic by what became of them
 
 
 class Complaints:
@@ -46,7 +47,7 @@ class Sender:
         self._connection = connection
         os.set_blocking(connection.fileno(), False)
 
-    def send(self, kind: str, table: Table) -> None:
+    def send(self, kind: str, table: Mapping[str, object]) -> None:
         """Replace what ``kind`` has said before."""
         try:
             self._connection.send_bytes(json.dumps([kind, table]).encode())
@@ -60,6 +61,7 @@ class Notices:
     def __init__(self, connection: Connection):
         self._frames = FrameReader(connection)
         self._tables: dict[str, Table] = {}
+        self.verdicts: dict[str, dict[str, int]] = {}
 
     def fileno(self) -> int:
         """Readable when there is news."""
@@ -69,7 +71,10 @@ class Notices:
         """Read the news."""
         for message in self._frames.read():
             kind, table = json.loads(message)
-            self._tables[kind] = table
+            if kind == VERDICTS:
+                self.verdicts = table
+            else:
+                self._tables[kind] = table
 
     def of(self, kind: str) -> Table:
         """What one follower complains of, by part."""

@@ -24,7 +24,7 @@ from registry.location import locate
 from router.proposal import proposal_file
 from serving.admission import Admission, Limits
 from serving.building import build_engine
-from serving.complaints import Complaints, Notices, Sender
+from serving.complaints import VERDICTS, Complaints, Notices, Sender
 from serving.config import Deployment
 from serving.dispatch import Dispatcher
 from serving.ending import QuietMonitor, end_after_failure, end_children, end_on_signals, end_with
@@ -34,6 +34,7 @@ from serving.errors import to_http
 from serving.followed import with_followed
 from serving.following import DraftFollower
 from serving.following_router import RouterFollower
+from serving.following_verdicts import VerdictFollower
 from serving.frames import discard
 from serving.health import Board
 from serving.keys import read_keys
@@ -170,6 +171,7 @@ class PolydraftServer(ls.LitServer):
         )
         self._follower = DraftFollower(deployment, plan.drafts, hand_on, given_up, drafts)
         self._router_follower = RouterFollower(deployment, plan.router_label, hand_on, router)
+        self._verdicts = VerdictFollower(deployment, partial(complain, VERDICTS))
         self._spec = OpenAISpec()
         self._seeing = Seeing(deployment, plan.slots, self._spec)
         super().__init__(
@@ -258,6 +260,7 @@ class PolydraftServer(ls.LitServer):
         processes = super()._start_server(*args, **options)
         self._follower.start()
         self._router_follower.start()
+        self._verdicts.start()
         self._seeing.start()
         return processes
 

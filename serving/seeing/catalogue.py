@@ -87,6 +87,16 @@ CATALOGUE = (
     _gauge("num_slots", "Slots of the target's cache."),
     _gauge("audit_largest_gap", "Of the answers that differed: the target's top-two gap where they part, in logits."),
     _gauge("degraded", "1 for each part that does not work as it should.", "reason"),
+    _gauge(
+        "expected_speedup_ratio",
+        "Tokens a unit of time over plain decoding's, by 15 minutes' counts and measured costs.",
+        "topic",
+    ),
+    _gauge("distill_candidates", "Versions in the registry by what became of them.", "topic", "verdict"),
+    _gauge(
+        "topic_drift", "1 where the last `polydraft topics drift` found that it has drifted, else 0.", "topic", "of"
+    ),
+    _gauge("topic_drift_timestamp_seconds", "When that was."),
     _gauge("draft_version_info", "1 for each version that serves.", "draft", "version", "alias"),
 )
 BY_STEM = {metric.stem: metric for metric in CATALOGUE}

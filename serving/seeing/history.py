@@ -19,6 +19,8 @@ class Counts:
     tokens: int = 0
     runs: int = 0
     drafts: int = 0
+    drafted: int = 0  # tokens
+    copied: int = 0  # of them, without a draft model
     accepted: int = 0
     answers: int = 0
 
@@ -26,6 +28,8 @@ class Counts:
         self.tokens += other.tokens
         self.runs += other.runs
         self.drafts += other.drafts
+        self.drafted += other.drafted
+        self.copied += other.copied
         self.accepted += other.accepted
         self.answers += other.answers
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from configs.errors import RequestError
 from registry.location import locate
+from router.proposal import proposal_file
 from serving.config import Deployment
 from serving.endpoints import OpenAISpec
 from serving.health import health_document
@@ -49,6 +50,8 @@ class Seeing:
             lambda: spec.dispatcher.worker_died,
             self._not_followed,
             self._published,
+            self._verdicts,
+            proposal_file(locate(deployment.registry).state, deployment.name).drift_verdicts,
         )
         self._metrics = Metrics(self.watch.tally, state.values, self._worker)
         self._files = page_files()
@@ -116,6 +119,10 @@ class Seeing:
     def _not_followed(self) -> bool:
         board = self._spec.desk.board
         return bool(board is not None and board.notices is not None and board.notices.reasons)
+
+    def _verdicts(self) -> dict[str, dict[str, int]]:
+        board = self._spec.desk.board
+        return board.notices.verdicts if board is not None and board.notices is not None else {}
 
     def _published(self) -> tuple[int, int]:
         return (self._publication.written, self._publication.dropped) if self._publication is not None else (0, 0)

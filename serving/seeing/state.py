@@ -6,11 +6,17 @@ from registry.names import Reference
 from serving.config import Deployment
 from serving.deployment import REGISTRY_SCHEME
 from serving.plan import draft_sources
+from serving.seeing.history import Counts
 from serving.seeing.labels import split_label
 from serving.seeing.metrics import Values
 from serving.seeing.regret_file import RegretFile
+from serving.seeing.speedup import expected_speedup
 from serving.seeing.watch import Watch
 from serving.wire import AuditState, Status
+
+Drift = tuple[Mapping[tuple[str, str], bool], float | None]
+
+_RECENT = "15m"
 
 
 def aliases_of(deployment: Deployment) -> dict[str, str]:
@@ -47,6 +53,8 @@ class State:
 
     Args:
         published: MLflow traces written and dropped.
+        verdicts: versions by topic and what became of them.
+        drift: whether something has drifted, by topic and what, and when somebody looked.
     """
 
     def __init__(
@@ -57,9 +65,12 @@ class State:
         worker_died: Callable[[], bool],
         not_followed: Callable[[], bool] = lambda: False,
         published: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        verdicts: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
+        drift: Callable[[], Drift] = lambda: ({}, None),
     ):
         self._watch, self._aliases, self._regret = watch, aliases, regret
         self._worker_died, self._not_followed, self._published = worker_died, not_followed, published
+        self._verdicts, self._drift = verdicts, drift
 
     def values(self) -> dict[str, Values]:
         """By stem and labels."""
@@ -68,6 +79,7 @@ class State:
         traces = status.traces if status is not None else None
         audit = (status.audit if status is not None else None) or AuditState()
         shown, not_shown = self._published()
+        drifted, looked = self._drift()
         versions = [split_label(label) for label in self._watch.drafts.values()]
         return {
             "num_requests_running": {(): float(load.running if load else 0)},
@@ -83,6 +95,26 @@ class State:
             "audit_mismatches": {(): float(audit.mismatches)},
             "audit_dropped": {(): float(audit.dropped)},
             "audit_largest_gap": {(): audit.largest_gap},
+            "expected_speedup_ratio": self._speedups(),
+            "distill_candidates": {
+                (topic, verdict): float(count)
+                for topic, row in self._verdicts().items()
+                for verdict, count in row.items()
+            },
+            "topic_drift": {key: float(is_so) for key, is_so in drifted.items()},
+            "topic_drift_timestamp_seconds": {(): looked} if looked is not None else {},
             "regret_runs": {(topic,): each.lost_runs for topic, each in regret.items()},
             "regret_tokens": {(topic,): each.tokens for topic, each in regret.items()},
         }
+
+    def _speedups(self) -> dict[tuple[str, ...], float]:
+        """By topic, of the last minutes; nothing where costs were not measured, since the length is fixed."""
+        if self._watch.costs is None:
+            return {}
+        now, _ = self._watch.now()
+        topics: dict[str, Counts] = {}
+        for _, span in self._watch.history.rings[_RECENT].spans(now):
+            for (topic, _), counts in span.cells.items() if span is not None else ():
+                topics.setdefault(topic, Counts()).add(counts)
+        found = {topic: expected_speedup(counts, *self._watch.costs) for topic, counts in topics.items()}
+        return {(topic,): value for topic, value in found.items() if value is not None}

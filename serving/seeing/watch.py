@@ -182,6 +182,8 @@ class Watch(Observer):
             cell.tokens += len(output.token_ids)
             cell.runs += 1
             cell.drafts += run.is_speculative
+            cell.drafted += run.drafted
+            cell.copied += run.drafted if run.is_copied else 0
             cell.accepted += run.accepted
         if output.finish_reason is not None:
             self._end(flight, output.finish_reason, now)

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from decoding.checkpoint import fingerprint
 from drafts.compatibility import tokenizer_fingerprint
+from registry.names import Reference
 from registry.section import RegistrySection
 from registry.store import Registry
+from registry.verdicts import judge, refuse
 from serving.config import Deployment
 from tests.e2e.processes import Server, server
 from tests.e2e.test_lifecycle import changed
@@ -85,6 +87,33 @@ def test_versions_come_and_go_back_and_the_answers_stay(followed, registry, toys
         assert wait_for(running, "sql@v2") == text == ask(running, draft="none")[0]
         registry.rollback(MODEL)
         assert wait_for(running, "sql@v1") == text
+
+
+def test_what_became_of_versions_is_in_the_metrics(followed, registry, toys, tmp_path):
+    """While serving; the versions need not be the server's."""
+
+    def wait_for_verdicts(running: Server, **wanted: float) -> None:
+        end = time.monotonic() + 20
+        while True:
+            lines = httpx.get(f"{running.url}/metrics").text.splitlines()
+            found = dict(line.rsplit(" ", 1) for line in lines if line.startswith("polydraft_distill_candidates{"))
+            if found == {
+                f'polydraft_distill_candidates{{topic="sql",verdict="{verdict}"}}': f"{count:.1f}"
+                for verdict, count in wanted.items()
+            }:
+                return
+            assert time.monotonic() < end, found
+            time.sleep(0.1)
+
+    with server(followed, tmp_path) as running:
+        wait_for_verdicts(running)
+        number = register(registry, toys, "sql")
+        version = registry.get(Reference(MODEL, None, number))
+        judge(registry, version, "promoted", "by hand")
+        wait_for_verdicts(running, promoted=1)
+        refuse(registry, registry.get(Reference(MODEL, None, 1)), "behind")
+        judge(registry, version, "rolled back", "canary")
+        wait_for_verdicts(running, **{"refused": 1, "rolled back": 1})
 
 
 def test_a_version_that_does_not_fit_is_refused_and_the_one_before_stays(followed, registry, toys, tmp_path):

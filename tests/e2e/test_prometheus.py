@@ -17,8 +17,8 @@ from tests.serving.seeing.test_dashboard import CONFIGS, DASHBOARD, PANELS, RULE
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")]
 
-# Panels that need what a minute with toys does not bring: a failure, a router, learning.
-QUIET = {"What does not work", "Regret", "Routing time"}
+# Panels that need what a minute with toys does not bring: a failure, a router, learning, costs.
+QUIET = {"What does not work", "Regret", "Routing time", "Expected speed-up", "Candidates", "Drift"}
 VARIABLES = {"$__rate_interval": "8s", "$__range": "1m", "$instance": ".+", "$topic": ".+"}
 
 

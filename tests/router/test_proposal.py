@@ -56,5 +56,13 @@ def test_the_centre_is_for_programs_only():
 def test_what_drifted_is_remembered(tmp_path):
     file = proposal_file(tmp_path, "toy")
     assert file.drift() == []
+    assert file.drift_verdicts() == ({}, None)
     file.note_drift(["sql: queries"])
     assert file.drift() == ["sql: queries"]
+    assert file.drift_verdicts()[0] == {}
+    file.note_drift(["sql: queries"], {"sql": {"queries": True, "acceptance": False}, "all": {"queries": False}})
+    verdicts, at = file.drift_verdicts()
+    assert verdicts == {("sql", "queries"): True, ("sql", "acceptance"): False, ("all", "queries"): False}
+    assert at == file.drift_path.stat().st_mtime
+    file.drift_path.write_text('["as it was written before"]')
+    assert (file.drift(), file.drift_verdicts()) == ([], ({}, None))

@@ -3,7 +3,7 @@ import multiprocessing
 
 import pytest
 
-from serving.complaints import Complaints, Notices, Sender
+from serving.complaints import VERDICTS, Complaints, Notices, Sender
 
 
 @pytest.fixture
@@ -41,6 +41,14 @@ def test_drafts_with_the_same_trouble_are_one_reason(ends):
     sender.send("draft", {})
     notices.take()
     assert notices.reasons == ["the router: gone"]
+
+
+def test_verdicts_travel_the_same_way_and_are_no_reason(ends):
+    notices, sender = ends
+    sender.send(VERDICTS, {"sql": {"promoted": 2, "rolled back": 1}})
+    notices.take()
+    assert notices.verdicts == {"sql": {"promoted": 2, "rolled back": 1}}
+    assert notices.reasons == []
 
 
 def test_news_that_nobody_reads_never_stops_a_follower(ends):

@@ -103,6 +103,16 @@ def drifted(rows: Sequence[Row]) -> list[str]:
     return [f"{row['topic']}: {what}" for row in rows for what in ("queries", "acceptance") if row[f"{what}_drift"]]
 
 
+def verdicts(rows: Sequence[Row]) -> dict[str, dict[str, bool]]:
+    """By topic, whether queries and acceptance drifted; what there was too little of to judge is left out."""
+    return {
+        str(row["topic"]): {
+            what: bool(row[f"{what}_drift"]) for what in ("queries", "acceptance") if row[f"{what}_drift"] is not None
+        }
+        for row in rows
+    }
+
+
 def expected_alpha(version: Version, trace: SpeculationTrace) -> float:
     """The acceptance that a version was registered with, at the answer's temperature: linear between 0 and 1."""
     greedy = version.figure("alpha")

@@ -2,15 +2,21 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from decoding.costs import StepCosts
+from decoding.request import SpeculationCounts
+from serving.canaries import speedup_of
 from serving.config import Deployment
 from serving.seeing.catalogue import CATALOGUE, PREFIX
+from serving.seeing.history import Counts
 from serving.seeing.metrics import Metrics
 from serving.seeing.regret_file import RegretFile, TopicRegret
+from serving.seeing.speedup import expected_speedup
 from serving.seeing.state import State, aliases_of, degraded
 from serving.wire import Load, Status
-from tests.serving.seeing.toy_watch import C, D, P, Stage
+from tests.serving.seeing.toy_watch import B, C, D, L, P, Stage
 
 
 def scraped(
@@ -84,6 +90,49 @@ def test_regret_is_read_from_what_learning_keeps(tmp_path: Path) -> None:
     file.write_text("{")
     os.utime(file, ns=(1, 1))
     assert regret.topics == {"sql": TopicRegret(100, 6.5)}
+
+
+def test_a_topics_speed_up_is_its_tokens_over_what_they_cost(tmp_path: Path) -> None:
+    """In plain runs; what is copied costs no draft step, and nothing is said where costs are not known."""
+    stage = Stage()
+    stage.open("a")
+    stage.route("a")
+    stage.run("a", 0, [P])
+    stage.run("a", 4, [D, D, D, C])
+    stage.run("a", 4, [L, L, B])
+    assert "polydraft_expected_speedup_ratio" not in scraped(stage, tmp_path)
+    stage.watch.costs = (0.25, 1.5)
+    wanted = 8 / (3 + 8 * 0.5 / 4 + 4 * 0.25)
+    assert scraped(stage, tmp_path)["polydraft_expected_speedup_ratio"] == {("sql",): pytest.approx(wanted)}
+    stage.now += 1000
+    assert "polydraft_expected_speedup_ratio" not in scraped(stage, tmp_path)
+
+
+def test_a_topics_speed_up_is_what_the_canary_reckons() -> None:
+    """Where rows beyond the first cost alike."""
+    counts = SpeculationCounts(num_target_runs=3, num_draft_tokens=8, num_copied_tokens=4, num_generated_tokens=9)
+    costs = StepCosts({1: 1.0, 5: 1.5}, {1: 0.25})
+    seen = Counts(tokens=9, runs=3, drafts=2, drafted=8, copied=4)
+    assert expected_speedup(seen, 0.25, 1.5) == pytest.approx(speedup_of(counts, costs))
+    assert expected_speedup(Counts(), 0.25, 1.5) is None
+
+
+def test_what_others_keep_is_shown(tmp_path: Path) -> None:
+    """Verdicts of versions, drift, and MLflow traces."""
+    state = State(
+        Stage().watch,
+        {},
+        RegretFile(tmp_path / "none"),
+        lambda: False,
+        published=lambda: (5, 2),
+        verdicts=lambda: {"sql": {"promoted": 2, "rolled back": 1}},
+        drift=lambda: ({("sql", "queries"): True, ("all", "queries"): False}, 1_700_000_000.0),
+    )
+    values = state.values()
+    assert (values["mlflow_traces_written"], values["mlflow_traces_dropped"]) == ({(): 5}, {(): 2})
+    assert values["distill_candidates"] == {("sql", "promoted"): 2, ("sql", "rolled back"): 1}
+    assert values["topic_drift"] == {("sql", "queries"): 1, ("all", "queries"): 0}
+    assert values["topic_drift_timestamp_seconds"] == {(): 1_700_000_000}
 
 
 def test_what_does_not_work_is_named() -> None:

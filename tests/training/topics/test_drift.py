@@ -14,7 +14,7 @@ from tests.router.stub_encoder import StubEncoder
 from tests.toy_traces import make_trace
 from tests.training.online.streams import stream
 from training.replay import Acceptance, acceptances, mean_acceptance
-from training.topics.drift import LEVEL, TOLERATED, Drift, drifted, expected_alpha, shortfall_wealth
+from training.topics.drift import LEVEL, TOLERATED, Drift, drifted, expected_alpha, shortfall_wealth, verdicts
 from training.topics.traffic import Traffic
 
 WORDS = "select table rows count join column where group order limit".split()  # noqa: SIM905
@@ -100,6 +100,7 @@ class TestReport:
         rows = self.look(traces[:30], models, changed_from=15, alpha=0.9).rows
         assert rows[0]["queries_drift"] is None
         assert rows[0]["acceptance_drift"] is None
+        assert verdicts(rows)["sql"] == {}
 
     def test_requests_without_a_topic_are_the_general_draft_s(self, traces, models):
         rows = self.look([replace(trace, topic=None) for trace in traces], models).rows
