@@ -8,9 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any
 
@@ -45,7 +43,7 @@ from serving.restarting import Restarts, forget_jobs, tell_problems
 from serving.seeing.routes import Seeing
 from serving.text import TextCodec
 from serving.wire import Job
-from serving.worker_loop import WorkerLoop
+from serving.worker_api import WorkerAPI
 
 logger = logging.getLogger(__name__)
 
@@ -90,51 +88,6 @@ def serve(
         end_children()
         if core is not None:
             core.give_back()
-
-
-class WorkerAPI(ls.LitAPI):
-    """What LitServe sends to the worker process: the plan, and the near ends of its pipes."""
-
-    def __init__(
-        self,
-        spec: OpenAISpec,
-        plan: Plan,
-        cancellations: Connection,
-        news: Connection,
-        problems: Connection,
-        versions: Connection,
-        ways_back: Connection,
-        build: Callable[[Plan], Engine],
-        core: OwnCore | None,
-    ):
-        super().__init__(spec=spec, loop=WorkerLoop())
-        self.plan, self.cancellations, self.news = plan, cancellations, news
-        self.problems, self._versions, self._ways_back = problems, versions, ways_back
-        self._build, self._core = build, core
-
-    def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
-        """Load the model, in the worker."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the main process decides
-        try:
-            self._start_engine()
-        except PolydraftError as error:
-            self.problems.send(error)
-            logging.getLogger("litserve").setLevel(logging.CRITICAL)  # the main process says it in one line
-            raise
-
-    def _start_engine(self) -> None:
-        plan = self.plan
-        if self._core is not None:
-            self._core.take()  # before costs are measured
-            plan = replace(plan, router_cores=self._core.others)
-        self.engine = self._build(plan)
-        self.engine.follow(self._versions, self._ways_back)
-        if self._core is not None:
-            self._core.take()  # from the threads that have begun since
-
-    def predict(self, x: Any) -> Any:
-        """Never called: the loop is our own."""
-        raise NotImplementedError
 
 
 class PolydraftServer(ls.LitServer):

@@ -154,6 +154,20 @@ def test_a_child_that_dies_is_reported_and_can_be_started_again(process: RouterP
     assert set(collect(process, 1)) == {2}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are pinned on Linux")
+def test_the_child_keeps_to_the_cores_it_is_given(process: RouterProcess, folder: Path) -> None:
+    """Also one that is started in place of a dead one; the caller stays where it is, and so do others' children."""
+    allowed = os.sched_getaffinity(0)
+    pinned = RouterProcess(folder, StubEncoder, cores=frozenset({max(allowed)}))
+    assert os.sched_getaffinity(pinned.pid or 0) == {max(allowed)}
+    assert os.sched_getaffinity(process.pid or 0) == os.sched_getaffinity(0) == allowed
+    os.kill(pinned.pid or 0, signal.SIGKILL)
+    until(lambda: pinned.error)
+    pinned.reload(folder)
+    assert os.sched_getaffinity(pinned.pid or 0) == {max(allowed)}
+    pinned.close()
+
+
 def test_the_child_ends_with_its_parent(folder: Path) -> None:
     """A parent that is killed without a chance to clean up leaves no router process behind."""
     script = (
