@@ -23,7 +23,7 @@ _GATHER_SECONDS = 1.0  # many traces in one transaction cost a tenth of what eac
 _IDLE_SECONDS = 0.5
 _PAUSE_SECONDS = 10.0  # between tries where the registry is gone
 _RETENTION_SECONDS = 3600.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
 
 
 class Writer(Protocol):
@@ -100,7 +100,8 @@ class Publisher:
         left = len(entries)
         try:
             self._writer = self._writer or self._open_writer()
-            self._writer.write([trace_of(entry, self._model, self._text_of(entry)) for entry in entries])
+            if entries:
+                self._writer.write([trace_of(entry, self._model, self._text_of(entry)) for entry in entries])
             self._counts.add(written=left)
             left = 0
             self._remove_old(self._writer)
@@ -127,6 +128,7 @@ class Publisher:
         return None if entry.prompt_ids is None else self._text(entry.prompt_ids, entry.answer_ids)
 
     def _publish_forever(self) -> None:
+        self.publish([])  # connects, so that an answer just before the end need not wait for it
         while not self._is_closing.is_set() or self._entries.poll(0):
             if entries := self._gather():
                 self.publish(entries)

@@ -54,6 +54,15 @@ def end(running: Server) -> None:
     assert running.wait_gone() == {}
 
 
+def wait_for(running: Server, **counts: int) -> None:
+    """Until so many traces are counted."""
+    until = time.monotonic() + 60
+    with httpx.Client(base_url=running.url) as http:
+        while any(samples(http)[(f"mlflow_traces_{name}_total",)] < count for name, count in counts.items()):
+            assert time.monotonic() < until, running.log.read_text()
+            time.sleep(0.1)
+
+
 def traces(place: Path) -> dict[str, Any]:
     """What MLflow has, by the id of the request."""
     client = Registry.open(section(place)).client
@@ -68,8 +77,10 @@ def trace_id(reply: dict[str, Any]) -> str:
 def test_every_answer_of_a_whole_share_is_there_without_text(
     deployment: Deployment, place: Path, tmp_path: Path
 ) -> None:
-    """Written before the server ends; what the trace says is what the reply said."""
+    """What the trace says is what the reply said, also of the last ones before the server ends."""
     with server(seen(deployment, section(place)), tmp_path) as running:
+        first = httpx.post(f"{running.url}/v1/completions", json=BODY).json()
+        wait_for(running, written=1)  # MLflow is imported
         said = [httpx.post(f"{running.url}/v1/completions", json={**BODY, "draft": "math"}).json() for _ in range(3)]
         said.append(httpx.post(f"{running.url}/v1/completions", json={**BODY, "draft": "none"}).json())
         streamed = httpx.post(f"{running.url}/v1/completions", json={**BODY, "draft": "sql", "stream": True, "n": 2})
@@ -77,8 +88,8 @@ def test_every_answer_of_a_whole_share_is_there_without_text(
         assert httpx.get(f"{running.url}/health").json()["status"] == "ready"
         end(running)
     found = traces(place)
-    assert len(found) == 6
-    assert set(map(trace_id, said)) < set(found)
+    assert len(found) == 7
+    assert set(map(trace_id, [first, *said])) < set(found)
     for trace in found.values():
         spans = {span.name: span for span in trace.data.spans}
         root = spans.pop("answer")
@@ -108,6 +119,7 @@ def test_text_goes_where_traces_go(deployment: Deployment, place: Path, tmp_path
     with server(seen(deployment, section(place), traces=kept), tmp_path) as running:
         asked = [{}, {"polydraft": {"trace": False}}, {"prompt": "a secret word"}]
         said = [httpx.post(f"{running.url}/v1/completions", json={**BODY, **fields}).json() for fields in asked]
+        wait_for(running, written=3)
         end(running)
     found = traces(place)
     texts = [
@@ -124,10 +136,7 @@ def test_a_registry_that_is_gone_costs_traces_and_nothing_else(deployment: Deplo
         for _ in range(7):
             reply = http.post("/v1/completions", json={**BODY, "draft": "math"})
             assert (reply.status_code, reply.json()["choices"][0]["text"]) == (200, plain)
-        until = time.monotonic() + 30
-        while samples(http)[("mlflow_traces_dropped_total",)] < 8:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_for(running, dropped=8)
         assert samples(http)[("mlflow_traces_written_total",)] == 0
         assert http.get("/health").json()["status"] == "ready"
         end(running)
@@ -140,5 +149,6 @@ def test_a_small_share_is_small(deployment: Deployment, place: Path, tmp_path: P
         with httpx.Client(base_url=running.url) as http:
             for _ in range(40):
                 http.post("/v1/completions", json={**BODY, "max_tokens": 1}).raise_for_status()
+        wait_for(running, written=1)
         end(running)
     assert 0 < len(traces(place)) < 30
