@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from decoding.config import ModelConfig
+from decoding.native.memory import roomy_zeros
 
 
 class KVCache:
@@ -28,8 +29,11 @@ class KVCache:
         device: torch.device | None = None,
     ):
         shape = (config.num_layers, num_slots, config.num_kv_heads, max_length, config.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        if device is None or device.type == "cpu":
+            self.keys, self.values = roomy_zeros(shape, dtype), roomy_zeros(shape, dtype)
+        else:
+            self.keys = torch.zeros(shape, dtype=dtype, device=device)
+            self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths = [0] * num_slots
         self.max_length = max_length
         self._free = list(range(num_slots - 1, -1, -1))

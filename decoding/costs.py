@@ -4,7 +4,6 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import median
 from time import perf_counter
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from decoding.model import LanguageModel
 from decoding.span import Span
 
-ROWS = (1, 2, 3, 5, 8, 12, 16, 24, 32, 48)
+ROWS = (1, 2, 3, 5, 8, 12, 16, 17, 24, 32, 33, 48)  # tiles hold sixteen: the next row may cost a step
 _FEW = 5  # runs for a quick look
 _DRAFT_STEPS = 4  # a proposal: only its first step finds the draft's weights outside the nearest cache, as in the loop
 
@@ -58,7 +57,7 @@ def interpolate(measured: Mapping[int, float], at: int) -> float:
 def measure_costs(
     target: LanguageModel, draft: LanguageModel, rows: Sequence[int] = ROWS, context: int = 128, repeats: int = 9
 ) -> tuple[StepCosts, float]:
-    """Measure by interleaved repeats behind ``context`` cached tokens; medians, so a busy moment does little.
+    """Measure by interleaved repeats behind ``context`` cached tokens, and believe the least: others only ever add.
 
     The models' caches need a free slot each, and more of them show what a batch costs; row counts that
     the target's cache cannot hold are left out. What is written there is dropped again.
@@ -88,13 +87,13 @@ def measure_costs(
     for model, slots in ((target, target_slots), (draft, draft_slots)):
         for slot in slots:
             model.cache.release(slot)
-    one = median(wide[1])
-    in_order = accumulate((median(seconds) / one for seconds in wide.values()), max)  # noise must not make rows free
+    one = min(wide[1])
+    in_order = accumulate((min(seconds) / one for seconds in wide.values()), max)  # noise must not make rows free
     alone = dict(zip(wide, in_order, strict=True))
-    surplus = max(0.0, median(together) / one - interpolate(alone, sequences))
+    surplus = max(0.0, min(together) / one - interpolate(alone, sequences))
     costs = StepCosts(
         target=alone,
-        draft={n: median(seconds) / one for n, seconds in drafting.items()},
+        draft={n: min(seconds) / one for n, seconds in drafting.items()},
         attention_per_token=surplus / ((sequences - 1) * held) if sequences > 1 else 0.0,
         context=held,
     )

@@ -66,7 +66,9 @@ class NativeModel:
 
     def prepare(self, weights: dict[str, Tensor]) -> PackedWeights:
         """Pack another set of weights of the same architecture; may run beside forwards, in another thread."""
-        return PackedWeights(self.config, weights, self.cache.max_length, self._kernel.polydraft_panel())
+        kernel = self._kernel
+        panel, tiles = kernel.polydraft_panel(), bool(kernel.polydraft_has_tiles())
+        return PackedWeights(self.config, weights, self.cache.max_length, panel, tiles)
 
     def exchange(self, prepared: PackedWeights) -> None:
         """Use a prepared set from the next forward on. The cache keeps what the old weights wrote."""
@@ -152,7 +154,7 @@ class NativeModel:
         self._capacity = 1 << (rows - 1).bit_length()
         floats = self._kernel.polydraft_scratch(self._weights.address, self._capacity, self.cache.max_length)
         self._floats = torch.empty(floats)
-        self._integers = torch.empty(2 * self._capacity, dtype=torch.int32)
+        self._integers = torch.empty(5 * self._capacity, dtype=torch.int32)
         self._floats_address = self._floats.data_ptr()
         self._integers_address = self._integers.data_ptr()
 

@@ -45,6 +45,7 @@ def load_kernel(machine_flags: tuple[str, ...] = ("-march=native",)) -> ctypes.C
         ) from error
     pointer = ctypes.c_void_p
     library.polydraft_panel.argtypes, library.polydraft_panel.restype = [], ctypes.c_int32
+    library.polydraft_has_tiles.argtypes, library.polydraft_has_tiles.restype = [], ctypes.c_int32
     library.polydraft_scratch.argtypes = [pointer, ctypes.c_int32, ctypes.c_int32]
     library.polydraft_scratch.restype = ctypes.c_int64
     library.polydraft_forward.argtypes, library.polydraft_forward.restype = [pointer] * 6, None

@@ -23,9 +23,10 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ the contract
 
-enum Storage : int32_t { kFloat = 0, kHalf = 1, kBfloat = 2 };
+enum Storage : int32_t { kFloat = 0, kHalf = 1, kBfloat = 2, kTiles = 3 };
 
-// y = x W^T + bias. Weights lie in panels of kPanel outputs, [panels, inputs, kPanel], the last one zero-padded.
+// y = x W^T + bias. Weights lie in panels of kPanel outputs, [panels, inputs, kPanel], the last one zero-padded; as
+// tiles, [panels, blocks of 32 inputs, halves of the panel, 16 pairs of inputs, 16 outputs, 2], bfloats.
 struct Linear {
   const void* weights;
   const float* bias;  // or null
@@ -85,6 +86,14 @@ inline Vector weight(const void* base, size_t index) {
 inline void write_panel(const Linear& linear, size_t panel, const Vector* values, bool add, float* y) {
   const size_t first = panel * kPanel;
   const int columns = linear.outputs - first < kPanel ? static_cast<int>(linear.outputs - first) : kPanel;
+  if (columns == kPanel) {
+    for (int v = 0; v < kPanelVectors; ++v) {
+      float* target = y + first + v * kLanes;
+      const Vector value = linear.bias ? values[v] + load(linear.bias + first + v * kLanes) : values[v];
+      store(target, add ? load(target) + value : value);
+    }
+    return;
+  }
   float buffer[kPanel];
   for (int v = 0; v < kPanelVectors; ++v) store(buffer + v * kLanes, values[v]);
   if (linear.bias)
@@ -148,7 +157,7 @@ void multiply_all(const Linear& linear, const float* x, int rows, bool add, floa
 }
 
 // y (+)= x W^T + bias for `rows` rows, in chunks that stay in the second-level cache while the weights stream by.
-void multiply(const Linear& linear, const float* x, int rows, bool add, float* y) {
+void multiply_vectors(const Linear& linear, const float* x, int rows, bool add, float* y) {
   const int fitting = kChunkFloats / linear.inputs, chunk = fitting > kMaxRows ? fitting : kMaxRows;
   for (int first = 0; first < rows; first += chunk) {
     const int count = rows - first < chunk ? rows - first : chunk;
@@ -160,7 +169,7 @@ void multiply(const Linear& linear, const float* x, int rows, bool add, float* y
   }
 }
 
-// ---------------------------------------------------------------------------------------- prompts' products
+// --------------------------------------------------------------------------------------- products on tiles
 
 int widest_input(const Model& m) {
   const int heads = m.num_heads * m.head_dim, widest = heads > m.hidden ? heads : m.hidden;
@@ -169,89 +178,130 @@ int widest_input(const Model& m) {
 
 #if POLYDRAFT_TILES
 
+static_assert(kPanel == 2 * tiles::kColumns);
+
 // Rows of one turn, a multiple of two groups: what stays in the second-level cache beside a panel.
-int prompt_chunk(int inputs) {
+int tile_chunk(int inputs) {
   const int pairs = kChunkFloats / (tiles::blocks(inputs) * tiles::kDepth) / (2 * tiles::kRows);
   return (pairs > 0 ? pairs : 1) * 2 * tiles::kRows;
 }
 
 // Floats: rows in three parts, a panel in two, four tiles of results, and room to begin at a cache line.
-size_t prompt_scratch(const Model& m) {
+size_t tile_scratch(const Model& m) {
   const size_t inputs = tiles::blocks(widest_input(m)) * size_t(tiles::kDepth);
   const size_t rows = inputs * 2 * tiles::kRows;  // of the widest; narrower ones fill a chunk
   return (rows > kChunkFloats ? rows : kChunkFloats) * 3 / 2 + inputs * kPanel + 4 * 256 + 16;
 }
 
-void write_tiles(const Linear& linear, size_t panel, int rows, const float* found, bool add, float* y) {
+// `found`: [2, 16, 16], of a group of rows and one panel.
+void write_tile(const Linear& linear, size_t panel, int rows, const float* found, bool add, float* y) {
   for (int row = 0; row < rows; ++row) {
-    const float* from = found + (row / tiles::kRows) * 512 + (row % tiles::kRows) * tiles::kColumns;
-    const Vector values[kPanelVectors] = {load(from), load(from + 256)};
+    const Vector values[kPanelVectors] = {load(found + row * tiles::kColumns), load(found + 256 + row * tiles::kColumns)};
     write_panel(linear, panel, values, add, y + row * size_t(linear.outputs));
   }
 }
 
-template <int kStorage>
-void multiply_tiled(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
-  const int inputs = linear.inputs, blocks = tiles::blocks(inputs), groups = tiles::groups(rows);
-  const size_t group = size_t(blocks) * tiles::kTile, panels = (linear.outputs + kPanel - 1) / kPanel;
+struct TileRoom {  // of a turn: rows in parts, a panel in parts, results
+  tiles::Split rows, panel;
+  float* found;
+};
+
+TileRoom tile_room(float* scratch, int groups, int blocks) {
+  const size_t group = size_t(blocks) * tiles::kTile;
   auto* line = reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(scratch) + 63) & ~uintptr_t(63));
-  const tiles::Split source{line, groups * group}, weights{line + 3 * groups * group, 2 * group};
-  auto* found = reinterpret_cast<float*>(weights.parts + 4 * group);
-  tiles::split_rows(x, rows, inputs, source);
-  for (size_t panel = 0; panel < panels; ++panel) {
-    const size_t start = panel * inputs * kPanel;
-    auto weigh = [&](int k, int half) {
-      const size_t index = start + size_t(k) * kPanel + half * kLanes;
-      if (half == 0) __builtin_prefetch(static_cast<const uint16_t*>(linear.weights) + index + kPrefetchBytes / 2);
-      return weight<kStorage>(linear.weights, index);
-    };
-    tiles::split_panel(weigh, inputs, weights);
-    for (int g = 0; g < groups; g += 2) {
-      const int first = g * tiles::kRows, left = rows - first;
-      if (g + 1 < groups) tiles::multiply<2>(source, weights, g, blocks, found);
-      else tiles::multiply<1>(source, weights, g, blocks, found);
-      const int count = left < 2 * tiles::kRows ? left : 2 * tiles::kRows;
-      write_tiles(linear, panel, count, found, add, y + first * size_t(linear.outputs));
+  uint16_t* panel = line + 3 * groups * group;
+  return {{line, groups * group}, {panel, 2 * group}, reinterpret_cast<float*>(panel + 4 * group)};
+}
+
+// Weights as tiles: one walk through them, two panels abreast, which stay near for all groups of rows.
+void multiply_tiled(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  const int blocks = tiles::blocks(linear.inputs), groups = tiles::groups(rows), height = tiles::height(rows);
+  const size_t panels = (linear.outputs + kPanel - 1) / kPanel, step = size_t(blocks) * 2 * tiles::kTile;
+  const auto* weights = static_cast<const uint16_t*>(linear.weights);
+  const TileRoom room = tile_room(scratch, groups, blocks);
+  tiles::take(height);
+  tiles::split_rows(x, rows, height, linear.inputs, room.rows);
+  for (size_t panel = 0; panel < panels; panel += 2) {
+    const bool two = panel + 1 < panels;
+    for (int group = 0; group < groups; ++group) {
+      const auto run = group == 0 ? two ? tiles::multiply<2, true> : tiles::multiply<1, true>
+                                  : two ? tiles::multiply<2, false> : tiles::multiply<1, false>;
+      run(room.rows, weights + panel * step, group, blocks, room.found);
+      const int first = group * height, count = rows - first < height ? rows - first : height;
+      for (int p = 0; p <= two; ++p)
+        write_tile(linear, panel + p, count, room.found + p * 512, add, y + first * size_t(linear.outputs));
     }
   }
 }
 
-// As `multiply`, for rows of prompts. Whether tiles are used depends on the machine and the checkpoint alone.
-void multiply_prompt(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
-  if (linear.storage == kFloat || !tiles::allowed()) return multiply(linear, x, rows, add, y);
-  const tiles::Shapes shapes;
-  _tile_loadconfig(&shapes);
-  const int chunk = prompt_chunk(linear.inputs);
+// Weights in 16 bits of a kind, split panel by panel.
+template <int kStorage>
+void multiply_splitting(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  const int inputs = linear.inputs, groups = tiles::groups(rows), blocks = tiles::blocks(inputs);
+  const size_t panels = (linear.outputs + kPanel - 1) / kPanel;
+  const TileRoom room = tile_room(scratch, groups, blocks);
+  tiles::take();
+  tiles::split_rows(x, rows, tiles::kRows, inputs, room.rows);
+  for (size_t panel = 0; panel < panels; ++panel) {
+    auto weigh = [&](int k, int half) {
+      const size_t index = (panel * inputs + k) * kPanel + half * kLanes;
+      if (half == 0) __builtin_prefetch(static_cast<const uint16_t*>(linear.weights) + index + kPrefetchBytes / 2);
+      return weight<kStorage>(linear.weights, index);
+    };
+    tiles::split_panel(weigh, inputs, room.panel);
+    for (int group = 0; group < groups; group += 2) {
+      if (group + 1 < groups) tiles::multiply_split<2>(room.rows, room.panel, group, blocks, room.found);
+      else tiles::multiply_split<1>(room.rows, room.panel, group, blocks, room.found);
+      for (int g = group; g < groups && g < group + 2; ++g) {
+        const int first = g * tiles::kRows, count = rows - first < tiles::kRows ? rows - first : tiles::kRows;
+        write_tile(linear, panel, count, room.found + (g - group) * 512, add, y + first * size_t(linear.outputs));
+      }
+    }
+  }
+}
+
+// As `multiply_vectors`. For weights in half precision this is the way of prompts alone.
+void multiply_on_tiles(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  const int chunk = tile_chunk(linear.inputs);
   for (int first = 0; first < rows; first += chunk) {
     const int count = rows - first < chunk ? rows - first : chunk;
     const float* source = x + first * size_t(linear.inputs);
     float* target = y + first * size_t(linear.outputs);
-    if (linear.storage == kHalf) multiply_tiled<kHalf>(linear, source, count, add, target, scratch);
-    else multiply_tiled<kBfloat>(linear, source, count, add, target, scratch);
+    if (linear.storage == kTiles) multiply_tiled(linear, source, count, add, target, scratch);
+    else if (linear.storage == kHalf) multiply_splitting<kHalf>(linear, source, count, add, target, scratch);
+    else multiply_splitting<kBfloat>(linear, source, count, add, target, scratch);
   }
   _tile_release();
 }
 
+bool splits_for_prompts(const Linear& linear) { return linear.storage != kFloat && tiles::allowed(); }
+
 #else
 
-size_t prompt_scratch(const Model&) { return 0; }
-
-void multiply_prompt(const Linear& linear, const float* x, int rows, bool add, float* y, float*) {
-  multiply(linear, x, rows, add, y);
-}
+size_t tile_scratch(const Model&) { return 0; }
+void multiply_on_tiles(const Linear&, const float*, int, bool, float*, float*) {}
+bool splits_for_prompts(const Linear&) { return false; }
 
 #endif
 
+// y (+)= x W^T + bias for rows that are no prompt's. Which way depends on the machine and the checkpoint alone.
+void multiply(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  if (linear.storage == kTiles) multiply_on_tiles(linear, x, rows, add, y, scratch);
+  else multiply_vectors(linear, x, rows, add, y);
+}
+
 // All rows of a pass, neighbouring ones of a kind together.
 void multiply_rows(const Linear& linear, const Pass& pass, const float* x, bool add, float* y, float* scratch) {
+  if (linear.storage == kTiles || !splits_for_prompts(linear))
+    return multiply(linear, x, pass.num_rows, add, y, scratch);
   for (int i = 0, first = 0; i < pass.num_spans;) {
     const bool is_prompt = pass.spans[i].is_prompt;
     int rows = 0;
     for (; i < pass.num_spans && bool(pass.spans[i].is_prompt) == is_prompt; ++i) rows += pass.spans[i].num_rows;
     const float* source = x + first * size_t(linear.inputs);
     float* target = y + first * size_t(linear.outputs);
-    if (is_prompt) multiply_prompt(linear, source, rows, add, target, scratch);
-    else multiply(linear, source, rows, add, target);
+    if (is_prompt) multiply_on_tiles(linear, source, rows, add, target, scratch);
+    else multiply_vectors(linear, source, rows, add, target);
     first += rows;
   }
 }
@@ -265,9 +315,12 @@ void embed(const Model& model, int32_t token_id, float* y) {
     const Vector value = model.embedding_storage == kHalf     ? weight<kHalf>(model.embedding, row + i)
                          : model.embedding_storage == kBfloat ? weight<kBfloat>(model.embedding, row + i)
                                                               : weight<kFloat>(model.embedding, row + i);
-    store(wide, value);
-    const int count = model.hidden - i < kLanes ? model.hidden - i : kLanes;
-    std::memcpy(y + i, wide, count * sizeof(float));
+    if (i + kLanes <= model.hidden) {
+      store(y + i, value);
+    } else {
+      store(wide, value);
+      std::memcpy(y + i, wide, (model.hidden - i) * sizeof(float));
+    }
   }
 }
 
@@ -286,15 +339,16 @@ void rotate(const float* cosines, const float* sines, int half, float* x) {
 
 // y[i] = silu(x[i]) * x[size + i]; y may be x, or lie before it.
 void gate(const float* x, int size, float* y) {
-  for (int i = 0; i < size; i += kLanes) {
-    const int count = size - i < kLanes ? size - i : kLanes;
-    float gates[kLanes] = {}, ups[kLanes] = {};
-    std::memcpy(gates, x + i, count * sizeof(float));
-    std::memcpy(ups, x + size + i, count * sizeof(float));
-    const Vector g = load(gates);
-    store(gates, g / (splat(1.0f) + exponential(-g)) * load(ups));
-    std::memcpy(y + i, gates, count * sizeof(float));
-  }
+  auto gated = [](Vector g, Vector up) { return g / (splat(1.0f) + exponential(-g)) * up; };
+  int i = 0;
+  for (; i + kLanes <= size; i += kLanes) store(y + i, gated(load(x + i), load(x + size + i)));
+  if (i == size) return;
+  const size_t rest = (size - i) * sizeof(float);
+  float gates[kLanes] = {}, ups[kLanes] = {};
+  std::memcpy(gates, x + i, rest);
+  std::memcpy(ups, x + size + i, rest);
+  store(gates, gated(load(gates), load(ups)));
+  std::memcpy(y + i, gates, rest);
 }
 
 // --------------------------------------------------------------------------------------------- attention
@@ -307,39 +361,80 @@ struct Visible {
   int operator[](int j) const { return j < straight ? j : path[j - straight]; }
 };
 
-template <int kVectors>
-void weigh_values(const float* values, const Visible& visible, int head_dim, const float* shares, float inverse,
-                  float* y) {
-  Vector totals[kVectors];
-  for (int v = 0; v < kVectors; ++v) totals[v] = splat(0.0f);
-  auto add = [&](int row, float share) {
-    const float* value = values + size_t(row) * head_dim;
-    for (int v = 0; v < kVectors; ++v) totals[v] = fma(splat(share), load(value + v * kLanes), totals[v]);
-  };
-  for (int j = 0; j < visible.straight; ++j) add(j, shares[j]);
-  for (int j = 0; j < visible.path_length; ++j) add(visible.path[j], shares[visible.straight + j]);
-  for (int v = 0; v < kVectors; ++v) store(y + v * kLanes, totals[v] * inverse);
+// Fetches, while row j of the cache is used, the row that is needed 4 KB later: of `next` after the last one. A head's
+// rows fill a few pages, too few for the processor to see far ahead by itself.
+struct Ahead {
+  const float *rows, *next;  // or rows null: they have been used before
+  int count, head_dim;
+  void fetch(int j) const {
+    if (!rows) return;
+    const int later = j + kPrefetchBytes / int(sizeof(float)) / head_dim;
+    const float* row = later < count ? rows + size_t(later) * head_dim : next + size_t(later - count) * head_dim;
+    for (int d = 0; d < head_dim; d += 16) __builtin_prefetch(row + d);
+  }
+};
+
+// Rows of queries that look at the keys together, each in a register of its own for a while.
+constexpr int kQueries = kLanes == 16 ? 4 : kLanes == 8 ? 2 : 1;
+
+// One query's row at one head: what it sees, its scores, and where its result goes.
+struct Look {
+  const float* query;
+  Visible visible;
+  float *scores, *y;
+};
+
+// The values' share in y, `common` straight rows for all looks together, then each its own rest; `kVectors` from d on.
+template <int kLooks, int kVectors>
+void weigh_values(const Look* looks, const float* values, int common, int head_dim, int d, const float* inverses,
+                  const Ahead& ahead) {
+  Vector totals[kLooks][kVectors];
+  for (int i = 0; i < kLooks; ++i)
+    for (int v = 0; v < kVectors; ++v) totals[i][v] = splat(0.0f);
+  for (int j = 0; j < common; ++j) {
+    ahead.fetch(j);
+    for (int v = 0; v < kVectors; ++v) {
+      const Vector value = load(values + size_t(j) * head_dim + d + v * kLanes);
+      for (int i = 0; i < kLooks; ++i) totals[i][v] = fma(splat(looks[i].scores[j]), value, totals[i][v]);
+    }
+  }
+  for (int i = 0; i < kLooks; ++i) {
+    const Visible& visible = looks[i].visible;
+    for (int j = common; j < visible.count(); ++j)
+      for (int v = 0; v < kVectors; ++v) {
+        const Vector value = load(values + size_t(visible[j]) * head_dim + d + v * kLanes);
+        totals[i][v] = fma(splat(looks[i].scores[j]), value, totals[i][v]);
+      }
+    for (int v = 0; v < kVectors; ++v) store(looks[i].y + d + v * kLanes, totals[i][v] * inverses[i]);
+  }
 }
 
-void weigh_column(const float* values, const Visible& visible, int head_dim, const float* shares, float inverse,
-                  float* y) {
+void weigh_column(const Look& look, const float* values, int head_dim, int d, float inverse) {
   float total = 0.0f;
-  for (int j = 0; j < visible.straight; ++j) total += shares[j] * values[size_t(j) * head_dim];
-  for (int j = 0; j < visible.path_length; ++j)
-    total += shares[visible.straight + j] * values[size_t(visible.path[j]) * head_dim];
-  *y = total * inverse;
+  for (int j = 0; j < look.visible.count(); ++j)
+    total += look.scores[j] * values[size_t(look.visible[j]) * head_dim + d];
+  look.y[d] = total * inverse;
 }
 
-// Scores of four keys. Each is summed as if it were alone, so grouping keys does not change a bit.
-inline Quad score(const float* query, const float* const* keys, int head_dim) {
-  Vector totals[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+// Scores of four keys. Each is summed as if it were alone, so grouping keys or queries does not change a bit.
+template <int kLooks>
+inline void score(const Look* looks, const float* const* keys, int head_dim, float scale, int first) {
+  Vector totals[kLooks][4];
+  for (int l = 0; l < kLooks; ++l)
+    for (int i = 0; i < 4; ++i) totals[l][i] = splat(0.0f);
   int d = 0;
   for (; d + kLanes <= head_dim; d += kLanes)
-    for (int i = 0; i < 4; ++i) totals[i] = fma(load(query + d), load(keys[i] + d), totals[i]);
-  Quad result = sums(totals[0], totals[1], totals[2], totals[3]);
-  for (; d < head_dim; ++d)
-    for (int i = 0; i < 4; ++i) result[i] += query[d] * keys[i][d];
-  return result;
+    for (int i = 0; i < 4; ++i) {
+      const Vector key = load(keys[i] + d);
+      for (int l = 0; l < kLooks; ++l) totals[l][i] = fma(load(looks[l].query + d), key, totals[l][i]);
+    }
+  for (int l = 0; l < kLooks; ++l) {
+    Quad result = sums(totals[l][0], totals[l][1], totals[l][2], totals[l][3]);
+    for (int rest = d; rest < head_dim; ++rest)
+      for (int i = 0; i < 4; ++i) result[i] += looks[l].query[rest] * keys[i][rest];
+    result *= scale;
+    std::memcpy(looks[l].scores + first, &result, sizeof result);
+  }
 }
 
 // Turns scores into unnormalised shares and returns one over their sum. `scores` has room for a vector more.
@@ -361,29 +456,53 @@ float soften(float* scores, int count) {
   return 1.0f / sum(total);
 }
 
-void attend(const float* query, const float* keys, const float* values, const Visible& visible, int head_dim,
-            float* scores, float* y) {
+// Attention of rows of one head; the first `common` rows of the cache are straight for all. `next`: the keys that are
+// needed after this; null where keys and values have been used before.
+template <int kLooks>
+void attend(const Look* looks, const float* keys, const float* values, int common, int head_dim, const float* next) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  const int count = visible.count();
-  for (int j = 0; j < count; j += 4) {
-    const float* four[4];
-    for (int i = 0; i < 4; ++i) four[i] = keys + size_t(visible[j + i < count ? j + i : count - 1]) * head_dim;
-    const Quad found = score(query, four, head_dim) * scale;
-    std::memcpy(scores + j, &found, sizeof found);
+  const Ahead of_keys{next ? keys : nullptr, values, common, head_dim};
+  const Ahead of_values{next ? values : nullptr, next, common, head_dim}, of_none{};
+  const float* four[4];
+  int together = common & ~3;
+  for (int j = 0; j < together; j += 4) {
+    for (int i = 0; i < 4; ++i) {
+      of_keys.fetch(j + i);
+      four[i] = keys + size_t(j + i) * head_dim;
+    }
+    score<kLooks>(looks, four, head_dim, scale, j);
   }
-  const float inverse = soften(scores, count);
+  float inverses[kLooks];
+  for (int l = 0; l < kLooks; ++l) {
+    const int count = looks[l].visible.count();
+    for (int j = together; j < count; j += 4) {
+      for (int i = 0; i < 4; ++i)
+        four[i] = keys + size_t(looks[l].visible[j + i < count ? j + i : count - 1]) * head_dim;
+      score<1>(looks + l, four, head_dim, scale, j);
+    }
+    inverses[l] = soften(looks[l].scores, count);
+  }
   int d = 0;
   for (; d + 4 * kLanes <= head_dim; d += 4 * kLanes)
-    weigh_values<4>(values + d, visible, head_dim, scores, inverse, y + d);
+    weigh_values<kLooks, 4>(looks, values, common, head_dim, d, inverses, d == 0 ? of_values : of_none);
   for (; d + kLanes <= head_dim; d += kLanes)
-    weigh_values<1>(values + d, visible, head_dim, scores, inverse, y + d);
-  for (; d < head_dim; ++d) weigh_column(values + d, visible, head_dim, scores, inverse, y + d);
+    weigh_values<kLooks, 1>(looks, values, common, head_dim, d, inverses, d == 0 ? of_values : of_none);
+  for (; d < head_dim; ++d)
+    for (int l = 0; l < kLooks; ++l) weigh_column(looks[l], values, head_dim, d, inverses[l]);
+}
+
+void attend_some(const Look* looks, int count, const float* keys, const float* values, int common, int head_dim,
+                 const float* next) {
+  if (count == 4) attend<4>(looks, keys, values, common, head_dim, next);
+  else if (count == 3) attend<3>(looks, keys, values, common, head_dim, next);
+  else if (count == 2) attend<2>(looks, keys, values, common, head_dim, next);
+  else attend<1>(looks, keys, values, common, head_dim, next);
 }
 
 // ------------------------------------------------------------------------------------------- the forward
 
 struct Scratch {
-  float *hidden, *normed, *qkv, *wide, *scores, *prompt;
+  float *hidden, *normed, *qkv, *wide, *scores, *tiles;
   int32_t *depths, *path;
 };
 
@@ -432,20 +551,31 @@ Visible visible_keys(const Span& span, const int32_t* parents, const int32_t* de
   return {span.cached, depths[row] + 1, path};
 }
 
-// Rows `from` and later of a span attend; y [rows that attend, heads * head_dim].
-void attend_span(const Model& m, const Cache& cache, int layer, const Span& span, int from, const int32_t* parents,
-                 const int32_t* depths, const Scratch& s, const float* qkv, float* y) {
+// Floats for the scores of one row: all positions, and what fills the last vector.
+size_t score_room(int max_length) { return size_t(max_length) + 2 * kLanes; }
+
+// Rows `from` and later of a span attend; y [rows that attend, heads * head_dim]. `next_slot` is the next span's.
+void attend_span(const Model& m, const Cache& cache, int layer, const Span& span, int next_slot, int from,
+                 const int32_t* parents, const int32_t* depths, const Scratch& s, const float* qkv, float* y) {
   const int dim = m.head_dim, group = m.num_heads / m.num_kv_heads;
   const size_t width = qkv_width(m), out_width = size_t(m.num_heads) * dim;
   for (int kv_head = 0; kv_head < m.num_kv_heads; ++kv_head) {
     const float* keys = cache_head(cache.keys, m, cache, layer, span.slot, kv_head);
     const float* values = cache_head(cache.values, m, cache, layer, span.slot, kv_head);
-    for (int row = from; row < span.num_rows; ++row) {
-      const Visible visible = visible_keys(span, parents, depths, row, s.path);
-      for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
-        attend(qkv + row * width + size_t(head) * dim, keys, values, visible, dim, s.scores,
-               y + (row - from) * out_width + size_t(head) * dim);
-    }
+    const bool is_last = kv_head + 1 == m.num_kv_heads;
+    const float* next = cache_head(cache.keys, m, cache, layer, is_last ? next_slot : span.slot, is_last ? 0 : kv_head + 1);
+    Look looks[kQueries];
+    int count = 0;
+    for (int row = from; row < span.num_rows; ++row)
+      for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        const Visible visible = visible_keys(span, parents, depths, row, s.path + count * span.num_rows);
+        looks[count] = {qkv + row * width + size_t(head) * dim, visible, s.scores + count * score_room(cache.max_length),
+                        y + (row - from) * out_width + size_t(head) * dim};
+        if (++count < kQueries && !(row + 1 == span.num_rows && head + 1 == (kv_head + 1) * group)) continue;
+        attend_some(looks, count, keys, values, span.cached, dim, next);
+        next = nullptr;
+        count = 0;
+      }
   }
 }
 
@@ -455,7 +585,7 @@ int attention_block(const Model& m, int index, const Cache& cache, const Pass& p
   const Layer& layer = m.layers[index];
   const bool last = index == m.num_layers - 1;
   norm_rows(m, layer.input_norm, pass.num_rows, s);
-  multiply_rows(layer.qkv, pass, s.normed, false, s.qkv, s.prompt);
+  multiply_rows(layer.qkv, pass, s.normed, false, s.qkv, s.tiles);
   size_t first = 0, kept = 0;
   for (int i = 0; i < pass.num_spans; first += pass.spans[i++].num_rows) {
     const Span& span = pass.spans[i];
@@ -463,14 +593,15 @@ int attention_block(const Model& m, int index, const Cache& cache, const Pass& p
     float* qkv = s.qkv + first * qkv_width(m);
     for (int row = 0; row < span.num_rows; ++row)
       place_row(m, layer, cache, index, span, row, span.cached + s.depths[first + row], qkv + row * qkv_width(m));
-    attend_span(m, cache, index, span, from, pass.parents + first, s.depths + first, s, qkv,
+    const int next_slot = i + 1 < pass.num_spans ? pass.spans[i + 1].slot : span.slot;
+    attend_span(m, cache, index, span, next_slot, from, pass.parents + first, s.depths + first, s, qkv,
                 s.normed + kept * m.num_heads * m.head_dim);
     std::memmove(s.hidden + kept * m.hidden, s.hidden + (first + from) * m.hidden,
                  size_t(span.num_rows - from) * m.hidden * sizeof(float));
     kept += span.num_rows - from;
   }
-  if (last) multiply(layer.out, s.normed, kept, true, s.hidden);
-  else multiply_rows(layer.out, pass, s.normed, true, s.hidden, s.prompt);
+  if (last) multiply(layer.out, s.normed, kept, true, s.hidden, s.tiles);
+  else multiply_rows(layer.out, pass, s.normed, true, s.hidden, s.tiles);
   return kept;
 }
 
@@ -478,11 +609,11 @@ int attention_block(const Model& m, int index, const Cache& cache, const Pass& p
 void mlp_block(const Model& m, const Layer& layer, const Pass* pass, int rows, const Scratch& s) {
   const size_t size = m.intermediate;
   norm_rows(m, layer.post_norm, rows, s);
-  if (pass) multiply_rows(layer.gate_up, *pass, s.normed, false, s.wide, s.prompt);
-  else multiply(layer.gate_up, s.normed, rows, false, s.wide);
+  if (pass) multiply_rows(layer.gate_up, *pass, s.normed, false, s.wide, s.tiles);
+  else multiply(layer.gate_up, s.normed, rows, false, s.wide, s.tiles);
   for (int row = 0; row < rows; ++row) gate(s.wide + row * 2 * size, m.intermediate, s.wide + row * size);
-  if (pass) multiply_rows(layer.down, *pass, s.wide, true, s.hidden, s.prompt);
-  else multiply(layer.down, s.wide, rows, true, s.hidden);
+  if (pass) multiply_rows(layer.down, *pass, s.wide, true, s.hidden, s.tiles);
+  else multiply(layer.down, s.wide, rows, true, s.hidden, s.tiles);
 }
 
 Scratch split_scratch(const Model& m, const Cache& cache, size_t rows, float* floats, int32_t* integers) {
@@ -492,7 +623,7 @@ Scratch split_scratch(const Model& m, const Cache& cache, size_t rows, float* fl
   s.qkv = s.normed + rows * normed_width(m);
   s.wide = s.qkv + rows * qkv_width(m);
   s.scores = s.wide + rows * 2 * m.intermediate;
-  s.prompt = s.scores + cache.max_length + kLanes;
+  s.tiles = s.scores + kQueries * score_room(cache.max_length);
   s.depths = integers;
   s.path = integers + rows;
   return s;
@@ -509,7 +640,7 @@ void run_pass(const Model& m, const Cache& cache, const Pass& pass, const Scratc
     mlp_block(m, m.layers[layer], layer + 1 < m.num_layers ? &pass : nullptr, rows, s);
   }
   norm_rows(m, m.final_norm, rows, s);
-  multiply(m.head, s.normed, rows, false, logits);
+  multiply(m.head, s.normed, rows, false, logits, s.tiles);
 }
 
 Pass read_pass(const int32_t* words) {
@@ -546,10 +677,19 @@ extern "C" {
 // Outputs a weight panel.
 int32_t polydraft_panel() { return kPanel; }
 
-// Floats that polydraft_forward needs as scratch for `rows` rows; it needs 2 * rows integers besides.
+// Whether weights may be stored as tiles.
+int32_t polydraft_has_tiles() {
+#if POLYDRAFT_TILES
+  return tiles::allowed();
+#else
+  return 0;
+#endif
+}
+
+// Floats that polydraft_forward needs as scratch for `rows` rows; it needs 5 * rows integers besides.
 int64_t polydraft_scratch(const Model* model, int32_t rows, int32_t max_length) {
   const size_t row = model->hidden + normed_width(*model) + qkv_width(*model) + 2 * size_t(model->intermediate);
-  return static_cast<int64_t>(rows * row + max_length + kLanes + prompt_scratch(*model));
+  return static_cast<int64_t>(rows * row + kQueries * score_room(max_length) + tile_scratch(*model));
 }
 
 // Runs the pass described by `words`: [num_spans, num_rows, {slot, cached, num_rows, logits_from, is_prompt} a span,

@@ -1,4 +1,8 @@
-// Products of prompt rows on AMX tiles, where the processor has them and the kernel lends them.
+// Products on AMX tiles, where the processor has them and the kernel lends them.
+//
+// Weights that are bfloats lie in memory as tiles (`Storage::kTiles`), and all rows are multiplied here: a pass of
+// sixteen rows then takes little longer than reading the weights. Weights in half precision must be split first, which
+// pays for prompts only:
 //
 // A prompt brings dozens of rows at once, and there a vector unit is bound by its multiplications. Tiles multiply bfloats,
 // of 8 bits, many times as fast, so both factors are split into sums of them: a float into three (24 bits), a weight into
@@ -33,6 +37,13 @@ struct alignas(64) Shapes {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+// Until the tiles are let go: all of them full, or those that `multiply` gives to rows and sums of `height` rows.
+inline void take(int height = kRows) {
+  Shapes shapes;
+  for (int tile = 0; tile < 7; ++tile) shapes.rows[tile] = uint8_t(height);
+  _tile_loadconfig(&shapes);
+}
+
 // Linux lends the tiles' 8 KB of state to processes that ask.
 inline bool allowed() {
   constexpr long kAsk = 0x1023, kTileData = 18;
@@ -42,6 +53,7 @@ inline bool allowed() {
 
 inline int blocks(int inputs) { return (inputs + kDepth - 1) / kDepth; }
 inline int groups(int rows) { return (rows + kRows - 1) / kRows; }
+inline int height(int rows) { return (rows + groups(rows) - 1) / groups(rows); }  // 20 rows are 10 + 10
 
 struct Split {  // the parts of a factor, each `size` bfloats
   uint16_t* parts;
@@ -53,16 +65,17 @@ inline __m512 widen(__m256i value) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(value), 16));
 }
 
-// Rows as tiles [3 parts, group, block, 16, 32], the greatest part first; what sticks out is zero.
-inline void split_rows(const float* x, int rows, int inputs, const Split& split) {
-  size_t place = 0;
-  for (int group = 0; group < groups(rows); ++group)
+// Rows in groups of `height` as tiles [3 parts, group, block, 16, 32], the greatest part first; what sticks out is zero.
+// What is beyond `height` rows of a tile is not written.
+inline void split_rows(const float* x, int rows, int height, int inputs, const Split& split) {
+  for (int group = 0; group * height < rows; ++group)
     for (int block = 0; block < blocks(inputs); ++block)
-      for (int r = 0; r < kRows; ++r)
-        for (int half = 0; half < 2; ++half, place += 16) {
-          const int row = group * kRows + r, k = block * kDepth + half * 16, left = inputs - k;
+      for (int r = 0; r < height; ++r)
+        for (int half = 0; half < 2; ++half) {
+          const int row = group * height + r, k = block * kDepth + half * 16, left = inputs - k;
           const __mmask16 there = row >= rows || left <= 0 ? 0 : left >= 16 ? 0xffff : (1 << left) - 1;
           __m512 rest = _mm512_maskz_loadu_ps(there, x + size_t(row) * inputs + k);
+          const size_t place = ((size_t(group) * blocks(inputs) + block) * kRows + r) * kDepth + half * 16;
           for (int part = 0; part < 3; ++part) {
             const __m256i top = (__m256i)_mm512_cvtneps_pbh(rest);
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(split[part] + place), top);
@@ -92,10 +105,10 @@ inline void split_panel(const Weigh& weigh, int inputs, const Split& split) {
     }
 }
 
-// One or two groups of rows, from `first` on, times a panel: y [groups, 2, 16, 16]. Four sums in turn hide the latency
-// of each; small products come first.
+// One or two groups of rows, from `first` on, times a panel in two parts: y [groups, 2, 16, 16]. Four sums in turn hide
+// the latency of each; small products come first.
 template <int kGroups>
-inline void multiply(const Split& rows, const Split& panel, int first, int blocks, float* y) {
+inline void multiply_split(const Split& rows, const Split& panel, int first, int blocks, float* y) {
   auto load_rows = [&](int part, int block) {
     const uint16_t* source = rows[part] + (size_t(first) * blocks + block) * kTile;
     _tile_loadd(4, source, 64);
@@ -132,6 +145,48 @@ inline void multiply(const Split& rows, const Split& panel, int first, int block
   _tile_stored(0, y, 64);
   _tile_stored(1, y + 256, 64);
   if (kGroups == 2) {
+    _tile_stored(2, y + 512, 64);
+    _tile_stored(3, y + 768, 64);
+  }
+}
+
+// Fetches the tile that comes two tiles after this one. Asked for tile by tile, not in greater portions: a core waits
+// for no more than about sixteen lines at a time.
+inline void fetch_ahead(const uint16_t* tile) {
+  for (int line = 0; line < kTile; line += 32) __builtin_prefetch(tile + 2 * kTile + line);
+}
+
+// A group of rows times one or two panels of bfloats as they lie in memory, [panels, blocks, 2, 16, 32]:
+// y [panels, 2, 16, 16]. As above, without the weights' second part. `kFetches`: they come from afar.
+template <int kPanels, bool kFetches>
+inline void multiply(const Split& rows, const uint16_t* panel, int group, int blocks, float* y) {
+  const uint16_t* other = panel + size_t(blocks) * 2 * kTile;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int block = 0; block < blocks; ++block) {
+    const size_t row = (size_t(group) * blocks + block) * kTile, column = size_t(block) * 2 * kTile;
+    _tile_loadd(4, rows[0] + row, 64);
+    _tile_loadd(5, rows[1] + row, 64);
+    _tile_loadd(6, rows[2] + row, 64);
+#define POLYDRAFT_ADD(sum, weights)     \
+  if (kFetches) fetch_ahead(weights);   \
+  _tile_loadd(7, weights, 64);          \
+  _tile_dpbf16ps(sum, 6, 7);            \
+  _tile_dpbf16ps(sum, 5, 7);            \
+  _tile_dpbf16ps(sum, 4, 7);
+    POLYDRAFT_ADD(0, panel + column)
+    POLYDRAFT_ADD(1, panel + column + kTile)
+    if (kPanels == 2) {
+      POLYDRAFT_ADD(2, other + column)
+      POLYDRAFT_ADD(3, other + column + kTile)
+    }
+#undef POLYDRAFT_ADD
+  }
+  _tile_stored(0, y, 64);
+  _tile_stored(1, y + 256, 64);
+  if (kPanels == 2) {
     _tile_stored(2, y + 512, 64);
     _tile_stored(3, y + 768, 64);
   }

@@ -8,9 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from decoding.config import ModelConfig
+from decoding.native.memory import Arena
 from decoding.rotary import rotary_tables
 
 STORAGES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum Storage of kernel.cpp
+TILES = 3
+TILE_INPUTS, TILE_OUTPUTS = 32, 16
 
 
 class CLinear(ctypes.Structure):
@@ -49,13 +52,15 @@ class CModel(ctypes.Structure):
 class PackedWeights:
     """One immutable set of weights for the kernel; models exchange it whole, between two forwards.
 
-    Matrices whose values all fit half precision (or bfloat16) are stored so, which halves what a forward
-    reads; the kernel widens them exactly, so the storage never changes a bit of the result.
+    Matrices whose values all fit bfloat16 (or half precision) are stored so, which halves what a forward reads. The
+    kernel widens them exactly, so the storage never changes a bit of the result; but where it has ``tiles`` it
+    multiplies bfloats there, whose sums round elsewhere.
     """
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], max_length: int, panel: int):
-        self._panel = panel
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], max_length: int, panel: int, tiles: bool):
+        self._panel, self._tiles = panel, tiles
         self._alive: list[object] = []
+        self._arena = Arena()
         self.num_bytes = 0
         self._weights = weights
         table = self._keep(functional.pad(_narrow([weights["model.embed_tokens.weight"]]).flatten(), (0, 64)))
@@ -81,7 +86,7 @@ class PackedWeights:
             output_ids=self._ids(config.output_token_ids),
         )
         self.address = ctypes.addressof(self.struct)
-        del self._weights
+        del self._weights, self._arena
 
     def _layer(self, index: int) -> CLayer:
         layer = f"model.layers.{index}"
@@ -101,10 +106,12 @@ class PackedWeights:
         matrix = _narrow(self._weights[f"{name}.weight"] for name in names)
         matrix = matrix if rows is None else matrix[list(rows)]
         outputs, inputs = matrix.shape
-        packed = self._keep(_pack(matrix, self._panel))
+        as_tiles = self._tiles and matrix.dtype == torch.bfloat16
+        packed = self._keep(_tile(matrix, self._panel) if as_tiles else _pack(matrix, self._panel))
         biases = [self._weights[f"{name}.bias"].float() for name in names if f"{name}.bias" in self._weights]
         bias = self._keep(torch.cat(biases)).data_ptr() if biases else None
-        return CLinear(packed.data_ptr(), bias, inputs, outputs, STORAGES[matrix.dtype])
+        storage = TILES if as_tiles else STORAGES[matrix.dtype]
+        return CLinear(packed.data_ptr(), bias, inputs, outputs, storage)
 
     def _ids(self, token_ids: tuple[int, ...] | None) -> int | None:
         return None if token_ids is None else self._keep(torch.tensor(token_ids, dtype=torch.int32)).data_ptr()
@@ -113,15 +120,16 @@ class PackedWeights:
         return self._keep(self._weights[name].float().clone()).data_ptr() if name in self._weights else None
 
     def _keep(self, tensor: Tensor) -> Tensor:
-        self._alive.append(tensor)
-        self.num_bytes += tensor.nbytes
-        return tensor
+        placed = self._arena.place(tensor)
+        self._alive.append(placed)
+        self.num_bytes += placed.nbytes
+        return placed
 
 
 def _narrow(parts: Iterable[Tensor]) -> Tensor:
-    """Rows of all parts in the narrowest of half, bfloat16 and float32 that holds every value exactly."""
+    """Rows of all parts in the first of bfloat16, half and float32 that holds every value exactly."""
     parts = list(parts)
-    for dtype in (torch.float16, torch.bfloat16):
+    for dtype in (torch.bfloat16, torch.float16):
         if all(torch.equal(part.to(dtype).to(part.dtype), part) for part in parts):
             return torch.cat([part.to(dtype) for part in parts])
     return torch.cat([part.to(torch.float32) for part in parts])
@@ -132,3 +140,11 @@ def _pack(matrix: Tensor, panel: int) -> Tensor:
     outputs, inputs = matrix.shape
     padded = functional.pad(matrix, (0, 0, 0, -outputs % panel))
     return padded.view(-1, panel, inputs).transpose(1, 2).contiguous()
+
+
+def _tile(matrix: Tensor, panel: int) -> Tensor:
+    """[outputs, inputs] -> [panels, blocks, halves of a panel, pairs of inputs, outputs, 2], padded with zeros."""
+    outputs, inputs = matrix.shape
+    padded = functional.pad(matrix, (0, -inputs % TILE_INPUTS, 0, -outputs % panel))
+    shape = (-1, panel // TILE_OUTPUTS, TILE_OUTPUTS, padded.shape[1] // TILE_INPUTS, TILE_INPUTS // 2, 2)
+    return padded.view(shape).permute(0, 3, 1, 4, 2, 5).contiguous()

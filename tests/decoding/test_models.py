@@ -20,6 +20,7 @@ from tests.decoding.conftest import Checkpoint, transformers_logits
 
 TOKEN_IDS = [int(value) for value in torch.randint(0, 61, (48,), generator=torch.Generator().manual_seed(1))]
 BACKENDS = ("native", "torch")
+TILES = bool(load_kernel().polydraft_has_tiles())
 ARCHITECTURES = {
     "llama": ("llama", {}),
     "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
@@ -61,10 +62,11 @@ ARCHITECTURES = {
 }
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[("native", torch.float32), ("native", torch.bfloat16), ("torch", torch.float32)])
 def model(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> LanguageModel:
-    """A grouped-query model with q/k norms, on either backend."""
-    return load_model(checkpoint("qwen3"), num_slots=4, max_length=64, backend=request.param)
+    """A grouped-query model with q/k norms, on either backend; bfloats may be multiplied on tiles."""
+    backend, dtype = request.param
+    return load_model(checkpoint("qwen3", dtype), num_slots=4, max_length=64, backend=backend)
 
 
 def decode(model: LanguageModel, slot: int, token_ids: list[int]) -> Tensor:
@@ -93,18 +95,36 @@ def test_logits_equal_transformers(architecture: str, backend: str, checkpoint: 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_every_stored_dtype_is_widened_exactly(dtype: torch.dtype, checkpoint: Checkpoint) -> None:
-    """A checkpoint in half precision gives the very bits of its float32 copy."""
+    """A checkpoint in 16 bits gives the very bits of its float32 copy, where vectors multiply both."""
     folder = checkpoint("llama", dtype)
     config, weights = read_config(folder), read_weights(folder)
-    stored = NativeModel(config, weights, 1, 64).forward([Span(0, TOKEN_IDS)])
+    flags = ("-march=native", "-mno-amx-bf16") if TILES else ("-march=native",)
+    kernel = load_kernel(flags)
+    stored = NativeModel(config, weights, 1, 64, kernel).forward([Span(0, TOKEN_IDS)])
     # One value that no 16-bit float holds forces float32 storage; it belongs to a token that is not used.
     unused = next(token_id for token_id in range(61) if token_id not in TOKEN_IDS)
     wide = {name: tensor.float() for name, tensor in weights.items()}
     wide["lm_head.weight"][unused, 0] += 1e-6
-    widened = NativeModel(config, wide, 1, 64).forward([Span(0, TOKEN_IDS)])
+    widened = NativeModel(config, wide, 1, 64, kernel).forward([Span(0, TOKEN_IDS)])
     kept = [token_id for token_id in range(61) if token_id != unused]
     assert torch.equal(stored[:, kept], widened[:, kept])
     torch.testing.assert_close(stored, transformers_logits(folder, TOKEN_IDS), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not TILES, reason="this processor has no bfloat16 tiles")
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("inputs", [40, 64, 100])
+def test_tiles_are_as_near_to_the_truth_as_vectors(family: str, inputs: int, checkpoint: Checkpoint) -> None:
+    """Of bfloats, against float64, with biases and widths that fill a tile and that do not; the bits differ."""
+    folder = checkpoint(family, torch.bfloat16, hidden_size=inputs, intermediate_size=2 * inputs - 7)
+    config, weights = read_config(folder), read_weights(folder)
+    exact = TorchModel(config, weights, 1, 64, dtype=torch.float64).forward([Span(0, TOKEN_IDS)])
+    on_tiles, on_vectors = (
+        NativeModel(config, weights, 1, 64, load_kernel(flags)).forward([Span(0, TOKEN_IDS)])
+        for flags in (("-march=native",), ("-march=native", "-mno-amx-bf16"))
+    )
+    assert not torch.equal(on_tiles, on_vectors)
+    assert (on_tiles - exact).abs().mean() < 1.2 * (on_vectors - exact).abs().mean()
 
 
 @pytest.mark.parametrize("machine", ["-march=x86-64", "-march=haswell", "-march=native"])
@@ -230,6 +250,7 @@ def test_exchanged_weights_take_effect_at_once(model: LanguageModel, checkpoint:
     folder = checkpoint("qwen3")
     weights = read_weights(folder)
     changed = {name: tensor * 1.5 for name, tensor in weights.items()}
+    model.exchange(model.prepare(weights))
     before = model.forward([Span(0, TOKEN_IDS)]).clone()
     model.exchange(model.prepare(changed))
     expected = type(model)(model.config, changed, 1, 64).forward([Span(0, TOKEN_IDS)])

@@ -20,10 +20,11 @@ ROOM = 128
 DTYPES = {"half": torch.float16, "bfloat": torch.bfloat16, "float": torch.float32}
 
 
-@pytest.fixture(params=["native", "torch"])
+@pytest.fixture(params=[("native", "half"), ("native", "bfloat"), ("torch", "half")])
 def model(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> LanguageModel:
     """Stored in 16 bits, with widths that fill no tile."""
-    return load_model(checkpoint("qwen3", torch.float16), num_slots=8, max_length=ROOM, backend=request.param)
+    backend, dtype = request.param
+    return load_model(checkpoint("qwen3", DTYPES[dtype]), num_slots=8, max_length=ROOM, backend=backend)
 
 
 def read(model: LanguageModel, token_ids: list[int], portions: list[int]) -> Tensor:

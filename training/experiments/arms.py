@@ -15,7 +15,7 @@ from training.distillation.trainer import train as distil
 from training.experiments.material import Material
 from training.experiments.shapes import Shape
 from training.starter.answers import Answers
-from training.starter.export import save_float16
+from training.starter.export import save_model
 from training.starter.pretrain import PretrainConfig, pretrain
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def train(arm: Arm, material: Material) -> Path:
         plan = _plan(arm, arm.epochs * _pace(arm, parts, material))
         examples = [part.examples() for part in parts]
         distil(draft, examples, place / "training", plan, {"target": material.fingerprint})
-    save_float16(draft, material.tokenizer, folder)
+    save_model(draft, material.tokenizer, folder)
     place.mkdir(parents=True, exist_ok=True)
     (place / "done.json").write_text(json.dumps({"arm": repr(arm)}))
     logger.info("trained %s on %s, seed %d", arm.shape.name, ", ".join(topic for topic, _ in arm.topics), arm.seed)

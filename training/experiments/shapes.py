@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalL
 
 from decoding.costs import StepCosts, measure_costs
 from decoding.load import load_model
-from training.starter.export import save_float16
+from training.starter.export import save_model
 
 _SLOTS, _LENGTH = 8, 256  # of the caches that costs are measured with
 
@@ -60,6 +60,6 @@ def measure_shapes(target: Path, work: Path, shapes: Iterable[Shape]) -> dict[Sh
     for shape in shapes:
         folder = work / "shapes" / shape.name
         if not folder.is_dir():
-            save_float16(LlamaForCausalLM(shape.config(target)), tokenizer, folder)
+            save_model(LlamaForCausalLM(shape.config(target)), tokenizer, folder)
         found[shape] = measure_costs(model, load_model(folder, _SLOTS, _LENGTH))[0]
     return found

@@ -19,7 +19,7 @@ from training.starter.answers import Answers, choose_prompts, write_answers
 from training.starter.batches import encode
 from training.starter.corpus import TOPICS, Example, read_split, read_topic
 from training.starter.distil import DistilConfig, distil, measure, output_vocabulary
-from training.starter.export import save_float16, write_card, write_manifest
+from training.starter.export import save_model, write_card, write_manifest
 from training.starter.pretrain import PretrainConfig, pretrain
 from training.starter.router import build_router
 from training.starter.tokenizer import train_tokenizer
@@ -135,14 +135,15 @@ def _target(
 ) -> Path:
     folder = work / "ship" / "target"
     done = work / "target" / "done.json"
-    wanted = {"epochs": epochs}
+    # The type of checkpoints in use; products of several rows are cheapest in it where a processor has tiles.
+    wanted = {"epochs": epochs, "dtype": "bfloat16"}
     if done.is_file() and json.loads(done.read_text()) == wanted:
         return folder
     config = _config(size, size.target_width, size.target_mlp, size.target_layers)
     validation = {t: encode(tokenizer, read_topic(data, t, "validation")[:150], size.max_length) for t in TOPICS}
     samples = encode(tokenizer, train, size.max_length)
     model = pretrain(config, samples, validation, work / "target", PretrainConfig(epochs=epochs))
-    save_float16(model, tokenizer, folder)
+    save_model(model, tokenizer, folder, torch.bfloat16)
     done.write_text(json.dumps(wanted))
     return folder
 
@@ -197,7 +198,7 @@ def _drafts(
 
 
 def _save_draft(draft: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path, kept: list[int]) -> None:
-    save_float16(draft, tokenizer, folder)
+    save_model(draft, tokenizer, folder)
     write_output_vocabulary(folder, kept)
 
 

@@ -1,4 +1,4 @@
-"""Writing trained models as float16 Hugging Face folders, and what ships with them."""
+"""Writing trained models as Hugging Face folders in 16 bits, and what ships with them."""
 
 import json
 import shutil
@@ -25,12 +25,14 @@ ATTRIBUTION = """\
 """
 
 
-def save_float16(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save ``model`` as float16 safetensors with its tokenizer; ``model`` itself stays as it is."""
+def save_model(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype = torch.float16
+) -> None:
+    """Save ``model`` as safetensors of ``dtype`` with its tokenizer; ``model`` itself stays as it is."""
     shutil.rmtree(folder, ignore_errors=True)
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
-    copy.to(torch.float16).save_pretrained(folder)
+    copy.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -70,7 +72,8 @@ datasets; they know nothing and should be asked nothing that matters.
   the target's own answers to training prompts, the topic drafts going on from the general one. A head covers only the
   most frequent tokens of those answers, which make up {target["coverage"]:.1%} of them (`output_vocabulary.json`; the
   general draft's: {drafts["general"]["head"]} tokens).
-- **Format**: `<|user|>question<|assistant|>answer<|end|>`; the tokenizer carries the chat template. float16.
+- **Format**: `<|user|>question<|assistant|>answer<|end|>`; the tokenizer carries the chat template. The
+  target is bfloat16, the drafts are float16.
 
 Validation loss is nats a token of the dataset's responses. Alpha is the share of draft tokens that the target accepts
 given that the position was reached, teacher-forced on its own answers to validation prompts, at temperature 0 / 1.

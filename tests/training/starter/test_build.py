@@ -62,6 +62,7 @@ def test_the_recipe_ships_a_target_its_drafts_and_a_card(tmp_path, no_router, mo
         check_draft(
             ship / folder, ship / "target", manifest["tags"][name], target_fingerprint=fingerprint(ship / "target")
         )
+    assert AutoModelForCausalLM.from_pretrained(ship / "target").dtype == torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(ship / "target")
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
