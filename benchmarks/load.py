@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import httpx
 from rich.progress import Progress
 
+from benchmarks.event_client import EventClient
 from benchmarks.pictures import draw_load
 from benchmarks.prompts import WARM_UP, Prompt, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
@@ -168,8 +168,7 @@ def _check(deployment: Deployment, prompts: int, concurrency: Sequence[int], req
 async def play_round(url: str, model: str, tokens: int, prompts: Sequence[Prompt], method: str, clients: int) -> Round:
     """All ``prompts`` once, ``clients`` at a time, decoded as ``method`` says."""
     limit = asyncio.Semaphore(clients)
-    # A bare HTTP client: OpenAI's own takes about as much of a small machine as the server does.
-    async with httpx.AsyncClient(base_url=url, timeout=None) as client:  # noqa: S113 (the server has a deadline)
+    async with EventClient(url) as client:
 
         async def one(prompt: Prompt) -> Stream:
             async with limit:
@@ -180,7 +179,7 @@ async def play_round(url: str, model: str, tokens: int, prompts: Sequence[Prompt
         return Round(time.perf_counter() - began, streams)
 
 
-async def stream_answer(client: httpx.AsyncClient, model: str, prompt: str, draft: str, tokens: int) -> Stream:
+async def stream_answer(client: EventClient, model: str, prompt: str, draft: str, tokens: int) -> Stream:
     """One greedy answer of ``tokens`` tokens at most, as its client sees it; ``draft`` is what the request asks for."""
     body = {
         "model": model,
@@ -196,23 +195,20 @@ async def stream_answer(client: httpx.AsyncClient, model: str, prompt: str, draf
     text, count = "", 0
     figures: dict[str, Any] = {}
     gaps: list[float] = []
-    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        if response.status_code != httpx.codes.OK:
-            raise ServerError(f"the server answered {response.status_code}", facts=((await response.aread()).decode(),))
-        async for line in response.aiter_lines():
-            if not line.startswith("data: {"):
-                continue
-            chunk = json.loads(line[6:])
-            if "error" in chunk:
-                raise ServerError(chunk["error"]["message"])
-            figures = chunk.get("polydraft") or figures
-            count = chunk["usage"]["completion_tokens"] if chunk.get("usage") else count
-            piece = chunk["choices"][0]["delta"].get("content") if chunk["choices"] else None
-            if piece:
-                now = time.perf_counter()
-                gaps += [now - last] if first is not None else []
-                first, last = (now - began if first is None else first), now
-                text += piece
+    async for event in client.events("/v1/chat/completions", body):
+        if event == b"[DONE]":
+            continue
+        chunk = json.loads(event)
+        if "error" in chunk:
+            raise ServerError(chunk["error"]["message"])
+        figures = chunk.get("polydraft") or figures
+        count = chunk["usage"]["completion_tokens"] if chunk.get("usage") else count
+        piece = chunk["choices"][0]["delta"].get("content") if chunk["choices"] else None
+        if piece:
+            now = time.perf_counter()
+            gaps += [now - last] if first is not None else []
+            first, last = (now - began if first is None else first), now
+            text += piece
     total = time.perf_counter() - began
     return Stream(text, count, first if first is not None else total, total, gaps, _counts(count, figures))
 

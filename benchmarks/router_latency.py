@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-import httpx
 import numpy as np
 import torch
 
+from benchmarks.event_client import EventClient
 from benchmarks.load import p99, stream_answer
 from benchmarks.pictures import BLUE, GREY, canvas
 from benchmarks.prompts import WARM_UP, Prompt, load_prompts
@@ -149,7 +149,7 @@ def paired_ratio(off: Sequence[float], on: Sequence[float], num_prompts: int) ->
 async def _ask_all(
     url: str, model: str, prompts: Sequence[Prompt], requests: int, tokens: int, seconds: dict[str, list[float]]
 ) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+    async with EventClient(url) as client:
         for arm in _ARMS.values():
             await stream_answer(client, model, WARM_UP.text, arm, tokens)
         for turn in range(requests):

@@ -11,15 +11,19 @@ from serving.reply import DONE, Reply, event
 
 
 async def stream(reply: Reply, generations: Sequence[Generation], wants_usage: bool) -> AsyncIterator[bytes]:
-    """Server-sent events of all answers, as their tokens come; an error ends the stream as an event."""
+    """Server-sent events of all answers, as their tokens come; an error ends the stream as an event.
+
+    Events that are ready together go out together: writing costs more than making them.
+    """
     for index in range(len(generations)):
         if (opening := reply.opening(index)) is not None:
             yield event(opening)
     try:
-        async for index, piece in merged(generations):
-            chunk = reply.chunk(index, piece) if piece is not None else reply.closing(index, generations[index])
-            if chunk is not None:
-                yield event(chunk)
+        async for index, pieces in merged(generations):
+            if pieces is None:
+                yield event(reply.closing(index, generations[index]))
+            elif events := [event(chunk) for piece in pieces if (chunk := reply.chunk(index, piece)) is not None]:
+                yield b"".join(events)
     except PolydraftError as error:
         yield event(to_http(error).body)
     else:
@@ -35,7 +39,6 @@ async def whole(reply: Reply, generations: Sequence[Generation]) -> dict[str, An
         PolydraftError: one of them failed.
     """
     pieces: list[list[Piece]] = [[] for _ in generations]
-    async for index, piece in merged(generations):
-        if piece is not None:
-            pieces[index].append(piece)
+    async for index, some in merged(generations):
+        pieces[index] += some or []
     return reply.whole(list(zip(generations, pieces, strict=True)))

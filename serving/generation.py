@@ -34,17 +34,29 @@ class Generation:
         self._detokenizer = codec.detokenizer(prompt_token_ids)
         self._matcher = StopMatcher(stops)
 
-    async def pieces(self) -> AsyncIterator[Piece]:
-        """The answer, a target run at a time.
+    async def pieces(self) -> AsyncIterator[list[Piece]]:
+        """The answer: what has come by now, a piece a target run. Under load several come at once.
 
         Raises:
             PolydraftError: what the worker or the deadline reported.
         """
-        while self.finish_reason is None:
-            output = await self.ticket.inbox.get()
-            if isinstance(output, PolydraftError):
-                raise output
-            yield self._take(output)
+        inbox = self.ticket.inbox
+        while True:
+            come = [await inbox.get()]
+            while not inbox.empty():
+                come.append(inbox.get_nowait())
+            pieces: list[Piece] = []
+            for output in come:
+                if isinstance(output, PolydraftError):
+                    if pieces:
+                        yield pieces
+                    raise output
+                pieces.append(self._take(output))
+                if self.finish_reason is not None:
+                    break
+            yield pieces
+            if self.finish_reason is not None:
+                return
 
     def _take(self, output: Output) -> Piece:
         drafted = output.counts.num_draft_tokens - self.counts.num_draft_tokens
@@ -87,12 +99,17 @@ class Generation:
         return report(self.ticket.routing, self.counts, self.origins)
 
 
-async def merged(generations: Sequence[Generation]) -> AsyncIterator[tuple[int, Piece | None]]:
+async def merged(generations: Sequence[Generation]) -> AsyncIterator[tuple[int, list[Piece] | None]]:
     """Pieces of several answers as they come, each with its answer's index; None where an answer has ended.
 
     Raises:
         PolydraftError: what one of them raised; the others are given up.
     """
+    if len(generations) == 1:  # the ordinary case, at half the time
+        async for pieces in generations[0].pieces():
+            yield 0, pieces
+        yield 0, None
+        return
     streams = [generation.pieces() for generation in generations]
     coming = {asyncio.ensure_future(anext(stream, None)): index for index, stream in enumerate(streams)}
     try:
@@ -100,10 +117,10 @@ async def merged(generations: Sequence[Generation]) -> AsyncIterator[tuple[int, 
             done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
             for task, index in [(task, coming[task]) for task in coming if task in done]:
                 del coming[task]
-                piece = task.result()
-                if piece is not None:
+                some = task.result()
+                if some is not None:
                     coming[asyncio.ensure_future(anext(streams[index], None))] = index
-                yield index, piece
+                yield index, some
     finally:
         for task in coming:
             task.cancel()

@@ -22,7 +22,7 @@ def read(generation: Generation, *outputs: Output | ServerError) -> list[Piece]:
     async def run() -> list[Piece]:
         for each in outputs:
             generation.ticket.inbox.put_nowait(each)
-        return [piece async for piece in generation.pieces()]
+        return [piece async for some in generation.pieces() for piece in some]
 
     return asyncio.run(run())
 
@@ -90,6 +90,21 @@ class TestGeneration:
             (2, b"b", -3),
         ]
 
+    def test_what_has_come_by_now_comes_together(self, codec: TextCodec) -> None:
+        """And what failed after it is not lost on the way."""
+        answer = generation(codec)
+
+        async def run() -> list[str]:
+            for each in (output(codec.encode("a"), 1), output(codec.encode("b"), 2), ServerError("broken")):
+                answer.ticket.inbox.put_nowait(each)
+            reader = answer.pieces()
+            first = await anext(reader)
+            with pytest.raises(ServerError, match="broken"):
+                await anext(reader)
+            return [piece.text for piece in first]
+
+        assert asyncio.run(run()) == ["a", "b"]
+
 
 class TestMerged:
     def test_pieces_of_several_answers_come_as_they_are_ready(self, codec: TextCodec) -> None:
@@ -99,9 +114,9 @@ class TestMerged:
         async def run() -> list[tuple[int, str | None]]:
             for index, word in ((1, "x"), (0, "a"), (1, "y"), (0, "b")):
                 answers[index].ticket.inbox.put_nowait(output(codec.encode(word), 1, "length" if word > "x" else None))
-            found = []
-            async for index, piece in merged(answers):
-                found.append((index, piece.text if piece else None))
+            found: list[tuple[int, str | None]] = []
+            async for index, pieces in merged(answers):
+                found += [(index, piece.text) for piece in pieces] if pieces else [(index, None)]
                 if found[-1] == (1, None):  # only now does the other go on
                     answers[0].ticket.inbox.put_nowait(output(codec.encode("c"), 2, "length"))
             return found

@@ -28,7 +28,7 @@ def pieces(codec: TextCodec, *told: tuple[Routing, Output]) -> list[Piece]:
         for routing, each in told:
             ticket.routing = routing
             ticket.inbox.put_nowait(each)
-            found.append(await anext(reader))
+            found += await anext(reader)
         return found
 
     return asyncio.run(run())
