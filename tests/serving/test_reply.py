@@ -41,7 +41,7 @@ def chunks(kind: Kind, generations: list[Generation], **shows: bool) -> list[dic
 
     *events, done = asyncio.run(run())
     assert done == b"data: [DONE]\n\n"
-    return [json.loads(each.removeprefix(b"data: ")) for each in events]
+    return [json.loads(each.removeprefix(b"data: ")) for each in b"".join(events).split(b"\n\n")[:-1]]
 
 
 class TestChoices:
