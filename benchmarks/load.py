@@ -13,10 +13,12 @@ from typing import Any
 from rich.progress import Progress
 
 from benchmarks.event_client import EventClient
+from benchmarks.load_loop import loop_seconds
 from benchmarks.pictures import draw_load
 from benchmarks.prompts import WARM_UP, Prompt, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
 from benchmarks.tally import counted
+from benchmarks.workbench import open_workbench
 from configs.errors import ConfigError, ServerError
 from decoding.request import Origin, SpeculationCounts
 from serving.client import running_server
@@ -50,6 +52,7 @@ class Round:
 
 
 Rounds = dict[tuple[int, str], list[Round]]  # by clients at once and method
+Seconds = dict[tuple[int, str], list[float]]  # of the same rounds in the step loop alone
 
 COLUMNS = {
     "clients": lambda row: str(row["concurrency"]),
@@ -64,22 +67,24 @@ COLUMNS = {
         f"{row['between_blocks_p50'] * 1e3:.1f} / {row['between_blocks_p99'] * 1e3:.1f} ms"
     ),
     "over plain": lambda row: shown_with_spread(row, "speedup", unit="x"),
+    "of the loop": lambda row: shown(row["of_loop"], "{:.0%}"),
     "over one by one": lambda row: f"{row['against_one_by_one']:.2f}x",
     "same": lambda row: yes_no(row["identical"]),
 }
 
 
-def load_rows(rounds: Rounds) -> list[Row]:
+def load_rows(rounds: Rounds, loop: Seconds | None = None) -> list[Row]:
     """A row for each number of clients and method; ratios are taken round by round."""
-    return [_row(rounds, *key) for key in sorted(rounds)]
+    return [_row(rounds, loop or {}, *key) for key in sorted(rounds)]
 
 
-def _row(rounds: Rounds, concurrency: int, method: str) -> Row:
+def _row(rounds: Rounds, loop: Seconds, concurrency: int, method: str) -> Row:
     mine, plain = rounds[concurrency, method], rounds[concurrency, "plain"]
     alone = rounds[min(clients for clients, _ in rounds), method]
     streams = [stream for each in mine for stream in each.streams]
     gaps = [gap for stream in streams for gap in stream.gaps] or [0.0]
     pairs = list(zip(plain, mine, strict=True))
+    of_loop = [seconds / each.seconds for seconds, each in zip(loop.get((concurrency, method), []), mine, strict=False)]
     return {
         "topic": "all",
         "method": method,
@@ -94,6 +99,7 @@ def _row(rounds: Rounds, concurrency: int, method: str) -> Row:
         "between_blocks_p50": median(gaps),
         "between_blocks_p99": p99(gaps),
         **with_spread("speedup", [p.seconds / r.seconds for p, r in pairs]),
+        "of_loop": median(of_loop) if of_loop else None,
         "against_one_by_one": median(a.seconds / r.seconds for a, r in zip(alone, mine, strict=True)),
         "identical": all([s.text for s in p.streams] == [s.text for s in r.streams] for p, r in pairs),
     }
@@ -119,6 +125,8 @@ def run_load(
     prompts = load_prompts(source, requests * repeats)
     _check(deployment, len(prompts), concurrency, requests, repeats)
     rounds: Rounds = {}
+    loop: Seconds = {}
+    bench = open_workbench(config)
     with Progress(transient=True) as progress, running_server(deployment) as url:
         task = progress.add_task("load", total=len(concurrency) * len(METHODS) * repeats)
         ask = partial(play_round, url, deployment.model_name, tokens)
@@ -129,6 +137,8 @@ def run_load(
             for clients in concurrency:
                 for method in list(METHODS)[:: 1 if turn % 2 == 0 else -1]:
                     rounds.setdefault((clients, method), []).append(asyncio.run(ask(mine, method, clients)))
+                    alone = loop_seconds(bench, mine, method != "plain", min(clients, bench.plan.slots), tokens)
+                    loop.setdefault((clients, method), []).append(alone)
                     progress.advance(task)
     return Report(
         name="load",
@@ -141,10 +151,14 @@ def run_load(
             tokens=tokens,
             repeats=repeats,
         ),
-        rows=load_rows(rounds),
+        rows=load_rows(rounds, loop),
         columns=COLUMNS,
         draw=draw_load,
-        notes=[f"{deployment.target.slots} slots; a queue of {deployment.serving.max_queue}."],
+        notes=[
+            f"{deployment.target.slots} slots; a queue of {deployment.serving.max_queue}.",
+            "Of the loop: throughput through HTTP over that of the step loop alone, which is given the same prompts, "
+            "tokenised, with their drafts known.",
+        ],
     )
 
 

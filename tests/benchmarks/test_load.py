@@ -24,6 +24,14 @@ def test_ratios_are_taken_round_by_round():
     assert rows[8, "plain"]["against_one_by_one"] == 2.5
     assert rows[8, "plain"]["tokens_per_second"] == 10
     assert [rows[key]["identical"] for key in rounds] == [True, True, True, False]
+    assert rows[8, "plain"]["of_loop"] is None
+
+
+def test_http_is_held_against_the_same_rounds_without_it():
+    """The share of the step loop's own throughput that is left."""
+    rounds = {(8, "plain"): [round_of(2, "ab"), round_of(4, "ab"), round_of(2, "ab")]}
+    (row,) = load_rows(rounds, {(8, "plain"): [1.8, 3.0, 1.9]})
+    assert row["of_loop"] == 0.9
 
 
 def test_what_cannot_be_measured_is_refused_before_a_server_starts(config):
