@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from decoding.costs import StepCosts
+from decoding.proposal import MAX_DRAFT_TOKENS
 
 _TABLE = 512  # row counts whose costs are tabulated
 _LEAST_GAIN = 1.03  # of the rate: what a proposal costs outside of forwards, and estimates picked for being high
@@ -65,7 +66,7 @@ class LengthController:
         longest: most tokens to propose for one request.
     """
 
-    def __init__(self, costs: StepCosts, longest: int = 8):
+    def __init__(self, costs: StepCosts, longest: int = MAX_DRAFT_TOKENS):
         self.costs, self.longest = costs, longest
         self._rows = [0.0, *(costs.target_run(rows) for rows in range(1, _TABLE))]
         self._draft = [costs.draft_step(requests) for requests in range(_TABLE)]
