@@ -9,7 +9,8 @@ from typing import Any
 
 import gguf
 import numpy as np
-from safetensors.numpy import load_file
+
+from benchmarks.peers.stored import read_float32
 
 _OUTER = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -47,7 +48,7 @@ def write_gguf(folder: Path, out: Path) -> Path:
     _write_shape(writer, config)
     _write_tokens(writer, json.loads((folder / "tokenizer.json").read_text()), config)
     for file in sorted(folder.glob("*.safetensors")):
-        for name, weight in load_file(file).items():
+        for name, weight in read_float32(file).items():
             writer.add_tensor(_name(name), np.ascontiguousarray(_weight(name, weight, config), dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
