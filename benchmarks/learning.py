@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUIET, LEARNING, _WARMING = "quiet", "learning", "warming"
+_LONGEST = 900  # characters of a prompt: with its answer it fits 1,024 tokens of any tokenizer
 _WARM_UP = 2  # rounds before the first one counts: the learner needs traces to have something to do
 
 
@@ -73,7 +74,7 @@ def run_learning(
     Raises:
         ConfigError: too few prompts.
     """
-    prompts = load_prompts(source, requests * (repeats + _WARM_UP))
+    prompts = load_prompts(source, requests * (repeats + _WARM_UP), _LONGEST)
     if len(prompts) < requests * (repeats + _WARM_UP):
         raise ConfigError(f"{len(prompts)} prompts are too few", do="pass more with --prompts, or lower --repeats")
     found = Found()

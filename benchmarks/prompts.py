@@ -138,12 +138,13 @@ class Prompt:
 WARM_UP = Prompt("Say hello to everybody.", None)
 
 
-def load_prompts(source: Path | None, per_topic: int) -> list[Prompt]:
+def load_prompts(source: Path | None, per_topic: int, longest: int | None = None) -> list[Prompt]:
     """The first ``per_topic`` distinct prompts of each topic, topics in turn.
 
     Args:
         source: JSON lines with ``prompt`` and, if known, ``topic``; records of another ``split`` than
             validation are left out. A folder stands for its ``*.jsonl`` files. None takes our own prompts.
+        longest: characters; longer prompts are left out, for benches that need more prompts than choice.
     """
     if source is None:
         known = [Prompt(text, topic) for topic, texts in OWN.items() if topic != OUT_OF_SCOPE for text in texts]
@@ -155,7 +156,8 @@ def load_prompts(source: Path | None, per_topic: int) -> list[Prompt]:
     by_topic: dict[str | None, dict[str, Prompt]] = {}
     for prompt in known:
         chosen = by_topic.setdefault(prompt.topic, {})
-        if prompt.topic != OUT_OF_SCOPE and len(chosen) < per_topic:
+        fits = longest is None or len(prompt.text) <= longest
+        if fits and prompt.topic != OUT_OF_SCOPE and len(chosen) < per_topic:
             chosen.setdefault(prompt.text, prompt)
     rounds = zip_longest(*(chosen.values() for chosen in by_topic.values()))
     return [prompt for turn in rounds for prompt in turn if prompt is not None]
