@@ -16,8 +16,9 @@ _CHUNK = 32 << 20
 
 
 def roomy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros in memory of their own, taken from the system page by page as they are touched."""
-    return _mapped(max(1, prod(shape)) * dtype.itemsize).view(dtype)[: prod(shape)].view(shape)
+    """Zeros in memory of their own, taken at once: no request should wait for pages that are new to its slot."""
+    room = _mapped(max(1, prod(shape)) * dtype.itemsize).view(dtype)[: prod(shape)].view(shape)
+    return room.zero_()
 
 
 class Arena:
