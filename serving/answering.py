@@ -22,7 +22,7 @@ async def stream(reply: Reply, generations: Sequence[Generation], wants_usage: b
         async for index, pieces in merged(generations):
             if pieces is None:
                 yield event(reply.closing(index, generations[index]))
-            elif events := [event(chunk) for piece in pieces if (chunk := reply.chunk(index, piece)) is not None]:
+            elif events := [each for piece in pieces if (each := reply.event(index, piece)) is not None]:
                 yield b"".join(events)
     except PolydraftError as error:
         yield event(to_http(error).body)

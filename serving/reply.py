@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from decoding.request import SpeculationCounts
+from decoding.request import Origin, SpeculationCounts
 from serving.generation import Generation
 from serving.logprobs import chat_logprobs, text_logprobs
-from serving.piece import Piece
+from serving.piece import Piece, Token
 from serving.report import report
 
 Kind = Literal["chat", "text"]
@@ -18,6 +18,7 @@ _WHOLE = {"chat": "chat.completion", "text": "text_completion"}
 _CHUNK = {"chat": "chat.completion.chunk", "text": "text_completion"}
 _LOGPROBS = {"chat": chat_logprobs, "text": text_logprobs}
 
+_MARK = "\0"  # which no name of a model holds
 DONE = b"data: [DONE]\n\n"
 
 
@@ -33,6 +34,7 @@ class Reply:
     shows_tokens: bool = False  # every token with its writer
     shows_logprobs: bool = False
     is_lossy: bool = False  # a rule that may change the answer was asked for
+    _frames: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # around a text's event, by answer
 
     def whole(self, answers: Sequence[tuple[Generation, Sequence[Piece]]]) -> dict[str, Any]:
         """The body of what was not streamed.
@@ -55,10 +57,24 @@ class Reply:
         """The chunk that says who speaks; plain completions have none."""
         return self._chunk(index, {"role": "assistant", "content": ""}) if self.kind == "chat" else None
 
-    def chunk(self, index: int, piece: Piece) -> dict[str, Any] | None:
-        """Some more of an answer; None if there is nothing to show."""
-        if not (piece.text or self.shows_tokens or piece.has_logprobs):
+    def event(self, index: int, piece: Piece) -> bytes | None:
+        """Some more of an answer as an event; None if there is nothing to show."""
+        if self.shows_tokens or piece.has_logprobs:
+            return event(self._more(index, piece))
+        text = piece.text
+        if not text:
             return None
+        # Most of what is sent under load, and all but the text the same every time.
+        before, after = self._frames.get(index) or self._make_frame(index)
+        return before + json.dumps(text, ensure_ascii=False).encode() + after
+
+    def _make_frame(self, index: int) -> tuple[bytes, bytes]:
+        empty = Piece(0, [Token(0, _MARK, Origin.PLAIN)])
+        before, after = event(self._more(index, empty)).split(json.dumps(_MARK).encode())
+        self._frames[index] = before, after
+        return before, after
+
+    def _more(self, index: int, piece: Piece) -> dict[str, Any]:
         content = {"content": piece.text} if self.kind == "chat" else piece.text
         tokens = piece.document() if self.shows_tokens else None
         return self._chunk(index, content, logprobs=self._logprobs([piece]), polydraft=tokens)

@@ -9,6 +9,7 @@ from decoding.request import Origin, SpeculationCounts
 from serving.answering import stream, whole
 from serving.dispatch import Ticket
 from serving.generation import Generation
+from serving.piece import Piece, Token
 from serving.reply import Kind, Reply
 from serving.text import TextCodec
 from serving.wire import Output, Routing
@@ -62,6 +63,22 @@ class TestChoices:
                 reasons.append(choice["index"])
         assert streamed == dict(enumerate(texts))
         assert sorted(reasons) == [0, 1, 2]
+
+    def test_text_arrives_as_it_is(self, codec: TextCodec) -> None:
+        """Quotes, line ends, other scripts, and a name of a model that JSON escapes."""
+        texts = ('say "no"\n\\ ', "é 😀 \u2028 data: [DONE]")
+        pieces = [Piece(1, [Token(1, text, Origin.DRAFT)]) for text in texts]
+        reply = Reply("chat", "id", 'a "model"', 3)
+        for piece, text in zip(pieces, texts, strict=True):
+            for index in (0, 1):
+                sent = reply.event(index, piece)
+                assert sent is not None
+                assert sent.endswith(b"\n\n")
+                document = json.loads(sent.removeprefix(b"data: "))
+                assert document["model"] == 'a "model"'
+                choice = {"index": index, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
+                assert document["choices"] == [choice]
+        assert reply.event(0, Piece(1, [Token(1, "", Origin.DRAFT)])) is None
 
     def test_usage_counts_the_prompt_once_and_all_answers(self, codec: TextCodec) -> None:
         """As OpenAI bills it."""
