@@ -6,6 +6,7 @@ SIGTERM once nothing runs any more, and when its parent is gone.
 
 import logging
 import os
+import selectors
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -48,6 +49,9 @@ class StepScheduler:
 
     def __init__(self, engine: Worker, jobs: Any, control: Connection, send: Callable[[StepMessage], None]):
         self._engine, self._jobs, self._control, self._send = engine, jobs, control, send
+        # Asked once a step; `Connection.poll` makes a selector each time.
+        self._watched = selectors.DefaultSelector()
+        self._watched.register(control, selectors.EVENT_READ)
         self._early_cancels: dict[str, None] = {}  # cancelled before their job came out of the other channel
         self._parent = os.getppid()
         self._jobs_waiting = self._told_to_stop = False
@@ -94,7 +98,7 @@ class StepScheduler:
         return True
 
     def _take_messages(self) -> None:
-        while self._control.poll(0):
+        while self._watched.select(0):
             message: Leave | None = self._control.recv()
             if message is None:
                 self._jobs_waiting = True
