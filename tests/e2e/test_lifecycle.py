@@ -85,7 +85,7 @@ class TestGuards:
     def test_keys_and_the_deadline(self, deployment: Deployment, tmp_path: Path) -> None:
         """401 without a key, 504 at the deadline, as an error in a stream."""
         (tmp_path / "keys").write_text("first\nsecond\n")
-        guards = {"api_keys_file": str(tmp_path / "keys"), "deadline_seconds": 1.5}
+        guards = {"api_keys_file": str(tmp_path / "keys"), "deadline_seconds": 0.1}
         with server(changed(deployment, serving=guards), tmp_path) as running:
             for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "first"}):
                 reply = httpx.get(f"{running.url}/v1/models", headers=headers)
