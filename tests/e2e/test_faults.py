@@ -271,9 +271,9 @@ def test_a_full_disk_costs_traces_and_nothing_else(deployment: Deployment, tmp_p
 def test_sigterm_under_load_finishes_what_was_taken_in(deployment: Deployment, tmp_path: Path) -> None:
     """Running and waiting requests get their whole answers; then nothing is left."""
     with server(deployment, tmp_path) as running, ThreadPoolExecutor(10) as pool:
-        said = text(running, max_tokens=600)
+        said = text(running, max_tokens=2400)
         slots = health(running)["slots"]
-        asking = [pool.submit(ask, running, max_tokens=600) for _ in range(slots + 4)]
+        asking = [pool.submit(ask, running, max_tokens=2400) for _ in range(slots + 4)]
         end = time.monotonic() + 60
         while (load := health(running))["running"] + load["waiting"] < slots + 4:
             assert time.monotonic() < end, load
