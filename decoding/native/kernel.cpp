@@ -234,8 +234,7 @@ void multiply_tiled(const Linear& linear, const float* x, int rows, bool add, fl
   }
 }
 
-// Weights in 16 bits of a kind, split panel by panel.
-template <int kStorage>
+// Weights in half precision, split panel by panel.
 void multiply_splitting(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
   const int inputs = linear.inputs, groups = tiles::groups(rows), blocks = tiles::blocks(inputs);
   const size_t panels = (linear.outputs + kPanel - 1) / kPanel;
@@ -246,7 +245,7 @@ void multiply_splitting(const Linear& linear, const float* x, int rows, bool add
     auto weigh = [&](int k, int half) {
       const size_t index = (panel * inputs + k) * kPanel + half * kLanes;
       if (half == 0) __builtin_prefetch(static_cast<const uint16_t*>(linear.weights) + index + kPrefetchBytes / 2);
-      return weight<kStorage>(linear.weights, index);
+      return weight<kHalf>(linear.weights, index);
     };
     tiles::split_panel(weigh, inputs, room.panel);
     for (int group = 0; group < groups; group += 2) {
@@ -268,13 +267,12 @@ void multiply_on_tiles(const Linear& linear, const float* x, int rows, bool add,
     const float* source = x + first * size_t(linear.inputs);
     float* target = y + first * size_t(linear.outputs);
     if (linear.storage == kTiles) multiply_tiled(linear, source, count, add, target, scratch);
-    else if (linear.storage == kHalf) multiply_splitting<kHalf>(linear, source, count, add, target, scratch);
-    else multiply_splitting<kBfloat>(linear, source, count, add, target, scratch);
+    else multiply_splitting(linear, source, count, add, target, scratch);
   }
   _tile_release();
 }
 
-bool splits_for_prompts(const Linear& linear) { return linear.storage != kFloat && tiles::allowed(); }
+bool splits_for_prompts(const Linear& linear) { return linear.storage == kHalf && tiles::allowed(); }
 
 #else
 

@@ -1,7 +1,7 @@
 """Memory in huge pages, for what a forward streams through.
 
-A forward walks through all weights and the cached keys and values of every request. In pages of 4 KB it spends a third
-of its time on finding pages when several requests run; Linux lends pages of 2 MB to who asks for them.
+A forward walks through all weights and the cached keys and values of every request. In pages of 4 KB much of its time
+goes to finding pages when several requests run; Linux lends pages of 2 MB to who asks for them.
 """
 
 import mmap

@@ -117,7 +117,7 @@ class PackedWeights:
         return None if token_ids is None else self._keep(torch.tensor(token_ids, dtype=torch.int32)).data_ptr()
 
     def _vector(self, name: str) -> int | None:
-        return self._keep(self._weights[name].float().clone()).data_ptr() if name in self._weights else None
+        return self._keep(self._weights[name].float()).data_ptr() if name in self._weights else None
 
     def _keep(self, tensor: Tensor) -> Tensor:
         placed = self._arena.place(tensor)

@@ -19,7 +19,7 @@ from serving.seeing.entry import Entry, trace_of
 logger = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 64
-_GATHER_SECONDS = 1.0  # many traces in one transaction cost a tenth of what each would alone
+_GATHER_SECONDS = 1.0  # many traces in one transaction cost far less than each alone
 _IDLE_SECONDS = 0.5
 _PAUSE_SECONDS = 10.0  # between tries where the registry is gone
 _RETENTION_SECONDS = 3600.0
