@@ -8,12 +8,12 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from zlib import crc32
 
 from decoding.device.loop import make_loop
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams, StepOutput
+from serving.drawing import is_drawn
 from serving.wire import AuditState
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class Auditor:
 
     def consider(self, request: Request, is_whole: bool = True) -> None:
         """Keep an answer that has ended, if it can be compared and is drawn; whole unless a stop string cut it."""
-        is_drawn = crc32(f"{_NAME} {request.request_id}".encode()) < self._share * (1 << 32)
-        if not (is_drawn and request.sampling.is_greedy and request.counts.num_drafts):
+        drawn = is_drawn(f"{_NAME} {request.request_id}", self._share)
+        if not (drawn and request.sampling.is_greedy and request.counts.num_drafts):
             return
         if len(self._waiting) == _MOST_WAITING:
             self._waiting.popleft()

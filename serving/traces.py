@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from zlib import crc32
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +13,7 @@ from decoding.trace_log import LogLimits, LogState, TraceLog
 from decoding.trace_recorder import MOST_TOP, TraceRecorder
 from drafts.pool import LOOKUP
 from registry.home import data_directory
+from serving.drawing import is_drawn
 from serving.redaction import Redactor, function_called
 from serving.text import TextCodec
 from serving.wire import Job
@@ -126,8 +126,8 @@ def plan_traces(
 
 def is_traced(job: Job, share: float) -> bool:
     """Not a request that opts out, nor one whose answer its draft may change; of the others a share, by their ids."""
-    is_drawn = crc32(job.request_id.encode()) < share * (1 << 32)
-    return job.may_trace and job.sampling.lossy is None and is_drawn
+    drawn = is_drawn(job.request_id, share)
+    return job.may_trace and job.sampling.lossy is None and drawn
 
 
 class Tracing:

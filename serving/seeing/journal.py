@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
-from zlib import crc32
 
+from serving.drawing import is_drawn
 from serving.observer import Failure, Observer
 from serving.seeing.entry import Entry
 from serving.wire import Job, StepMessage
@@ -42,7 +42,7 @@ class Journal(Observer):
 
     def opened(self, job: Job) -> None:
         self._unseen.add(job.request_id)
-        if crc32(job.request_id.encode()) < self._share * (1 << 32):
+        if is_drawn(job.request_id, self._share):
             shown = job.token_ids if self._may_show(job) else None
             entry = Entry(job.request_id, self._clock(), self._wall(), len(job.token_ids), shown)
             self._entries[job.request_id] = entry
