@@ -89,8 +89,8 @@ def _intend(registry: Registry, version: Version, verdict: Verdict, reason: str,
 
 
 def judge(registry: Registry, version: Version, verdict: Verdict, reason: str) -> None:
-    """Write verdict and reason to the version and to its run."""
-    tags = {"verdict": verdict, "verdict_reason": reason}
+    """Write verdict and reason to the version and to its run; who sees the verdict finds the reason too."""
+    tags = {"verdict_reason": reason, "verdict": verdict}
     registry.set_tags(version, tags)
     if version.run_id is not None:
         registry.set_run_tags(version.run_id, tags)
