@@ -13,7 +13,7 @@ from benchmarks.results import Report, Row
 from benchmarks.router_labels import Part, measure, parts_of, questions
 from configs.errors import ConfigError
 from decoding.costs import measure_costs
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.native.build import cache_folder
 from router.costs import Floats, Prices
 from router.embedding_cache import CachedEncoder
@@ -152,7 +152,7 @@ def _prices(plan: Plan, longest: int, trial: HedgeTrial) -> tuple[Prices, float]
     if trial.c is not None and trial.w is not None and trial.row is not None:
         return given_prices(trial.c, trial.w, len(plan.drafts), longest), trial.row
     target = load_model(plan.target, 8, plan.max_length)
-    models = {name: load_model(spec.folder, 8, plan.max_length) for name, spec in plan.drafts.items()}
+    models = {name: load_draft(spec.folder, 8, plan.max_length) for name, spec in plan.drafts.items()}
     costs, _ = measure_costs(target, next(iter(models.values())))
     widest = max(costs.draft)
     row = (costs.draft_step(widest) - costs.draft_step(1)) / max(1, widest - 1)

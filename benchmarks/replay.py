@@ -13,7 +13,7 @@ from configs.errors import ConfigError, IncompatibleDraft
 from decoding.checkpoint import fingerprint, read_config
 from decoding.config import ModelConfig
 from decoding.costs import StepCosts, measure_costs
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.model import LanguageModel
 from decoding.trace import SpeculationTrace
 from decoding.trace_reader import TraceReader
@@ -108,7 +108,7 @@ def run_replay(
     prices = _Prices(given, None if given.is_complete else load_model(target, _SLOTS, deployment.target.max_length))
     rows: list[Row] = []
     for draft in found:
-        model = load_model(draft.folder, _SLOTS, max(longest, deployment.target.max_length))
+        model = load_draft(draft.folder, _SLOTS, max(longest, deployment.target.max_length))
         costs = prices.of(model)
         added = {"c": costs.draft_step(1), "w": [costs.target_run(rows_) for rows_ in range(1, LONGEST + 2)]}
         if fit_temperature:

@@ -12,7 +12,7 @@ from benchmarks.prompts import OWN
 from configs.console import hint
 from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint, read_config
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from router.costs import CostTable, Prices
 from router.encoder import Embeddings, Encoder
 from router.prompts import FOREIGN
@@ -95,7 +95,7 @@ def prices_of(plan: Plan, longest: int, c: float | None, w: Sequence[float] | No
     """Given prices, or those of this machine now, at batch 1."""
     if c is not None and w is not None:
         return given_prices(c, w, len(plan.drafts), longest)
-    models = {name: load_model(spec.folder, 8, plan.max_length) for name, spec in plan.drafts.items()}
+    models = {name: load_draft(spec.folder, 8, plan.max_length) for name, spec in plan.drafts.items()}
     return measured_prices(load_model(plan.target, 8, plan.max_length), models, longest)
 
 

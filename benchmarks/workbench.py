@@ -15,7 +15,7 @@ from configs.errors import ConfigError
 from decoding.controller import LengthController
 from decoding.costs import StepCosts, measure_costs
 from decoding.device.loop import make_loop
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
@@ -101,11 +101,11 @@ def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
     """Resolve and load a deployment (without a file, the starter), as its server would."""
     torch.set_num_threads(1)
     plan = make_plan(deployment_of(config))
-    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
+    load = partial(load_draft, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
     router = None
     if with_router and plan.router is not None:
         router = TopicRouter.load(plan.router, load_encoder(plan.embedding, plan.router_max_tokens))
-    target = load(plan.target)
+    target = load_model(plan.target, plan.slots, plan.max_length, placement=plan.placement)
     pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
     return Workbench(
         plan=plan,

@@ -128,13 +128,13 @@ def _progress() -> Callable[[str, int, int], None]:
 
 def _prices(setting: "Setting", found: "CostTable", c: float | None, w: str | None) -> "Prices":
     from commands.replay import rising
-    from decoding.load import load_model
+    from decoding.load import load_draft, load_model
     from training.labels.prices import given_prices, measured_prices
 
     if c is not None and w is not None:
         return given_prices(c, rising(w), len(found.drafts), setting.longest)
     target = load_model(setting.target, 8, setting.max_length)
-    drafts = {name: load_model(setting.drafts[name].folder, 8, setting.max_length) for name in found.drafts}
+    drafts = {name: load_draft(setting.drafts[name].folder, 8, setting.max_length) for name in found.drafts}
     return measured_prices(target, drafts, setting.longest)
 
 

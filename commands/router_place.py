@@ -103,7 +103,7 @@ def read_labels(place: Place, folders: list[Path] | None, c: float | None, w: st
     found = merge([CostTable.load(folder) for folder in folders])
     if c is not None and w is not None:
         return Labels(found, given_prices(c, rising(w), len(found.drafts), found.longest))
-    from decoding.load import load_model
+    from decoding.load import load_draft, load_model
     from serving.deployment import Resolver
     from serving.plan import draft_sources
 
@@ -113,7 +113,7 @@ def read_labels(place: Place, folders: list[Path] | None, c: float | None, w: st
         raise ConfigError(f"{place.deployment.name} has no draft {missing[0]}, which was labelled", do="label again")
     length = place.deployment.target.max_length
     folders_of = {name: resolver.resolve(sources[name].model, name).folder for name in found.drafts}
-    drafts = {name: load_model(folder, 8, length) for name, folder in folders_of.items()}
+    drafts = {name: load_draft(folder, 8, length) for name, folder in folders_of.items()}
     return Labels(found, measured_prices(load_model(place.target, 8, length), drafts, found.longest))
 
 

@@ -46,7 +46,7 @@ def discover(
     wanted = _range(k)
     place = open_place(config)
     from benchmarks.discovery import discovery_report
-    from decoding.load import load_model
+    from decoding.load import load_draft
     from training.topics.discovery import Discovery
     from training.topics.partitions import Nursery, Spending
 
@@ -65,7 +65,7 @@ def discover(
             held_out,
             place.encoder(work / "embeddings"),
             nursery,
-            load_model(parent, 1, 1).num_weight_bytes,
+            load_draft(parent, 1, 1).num_weight_bytes,
             wanted,
             range(1, seeds + 1),
             hint,

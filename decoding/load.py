@@ -16,13 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 def load_model(
-    folder: Path, num_slots: int, max_length: int, backend: str = "auto", placement: Placement = CPU
+    folder: Path,
+    num_slots: int,
+    max_length: int,
+    backend: str = "auto",
+    placement: Placement = CPU,
+    int8: bool = False,
 ) -> LanguageModel:
     """A model with an empty cache of ``num_slots`` sequences of at most ``max_length`` tokens.
 
     Args:
         backend: ``native`` (compiled), ``torch``, or ``auto``: native where a compiler is, else torch.
             Of the CPU; elsewhere there is one model only.
+        int8: whether the native model may round its matrices to bytes; for drafts, see `load_draft`.
 
     Raises:
         CheckpointError: the folder cannot be used.
@@ -35,9 +41,20 @@ def load_model(
     if backend == "torch":
         return TorchModel.from_folder(folder, num_slots, max_length)
     try:
-        return NativeModel.from_folder(folder, num_slots, max_length)
+        return NativeModel.from_folder(folder, num_slots, max_length, int8)
     except KernelError as error:
         if backend == "native":
             raise
         logger.warning("running on torch, several times slower than the native kernel would be: %s", error)
     return TorchModel.from_folder(folder, num_slots, max_length)
+
+
+def load_draft(
+    folder: Path, num_slots: int, max_length: int, backend: str = "auto", placement: Placement = CPU
+) -> LanguageModel:
+    """As `load_model`, for a model that only proposes: in bytes where the processor multiplies them on tiles.
+
+    Rounding costs a few accepted tokens and never changes an answer. Whoever serves, replays or judges a draft loads
+    it here, so that all of them see the same proposals.
+    """
+    return load_model(folder, num_slots, max_length, backend, placement, int8=True)

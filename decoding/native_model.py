@@ -31,6 +31,9 @@ class NativeModel:
     """`LanguageModel` on the compiled kernel, float32.
 
     A forward releases the GIL. One model runs one forward at a time; different models run side by side.
+
+    Attributes:
+        int8: whether its matrices are rounded to bytes.
     """
 
     def __init__(
@@ -40,8 +43,12 @@ class NativeModel:
         num_slots: int,
         max_length: int,
         kernel: ctypes.CDLL | None = None,
+        int8: bool = False,
     ):
         """Pack ``weights`` (names as in the checkpoint) and reserve the cache.
+
+        Args:
+            int8: round matrices to bytes where the processor has tiles for them; elsewhere they stay as they are.
 
         Raises:
             KernelError: the kernel cannot be built here.
@@ -49,6 +56,7 @@ class NativeModel:
         self.config = config
         self.cache = KVCache(config, num_slots, max_length)
         self._kernel = kernel or load_kernel()
+        self.int8 = int8 and bool(self._kernel.polydraft_has_bytes())
         self._forward, self._argmax = self._kernel.polydraft_forward, self._kernel.polydraft_argmax
         keys, values = self.cache.keys.data_ptr(), self.cache.values.data_ptr()
         self._c_cache = CCache(keys, values, num_slots, max_length)
@@ -60,15 +68,15 @@ class NativeModel:
         self._reserve_logits(rows=16)
 
     @classmethod
-    def from_folder(cls, folder: Path, num_slots: int, max_length: int) -> "NativeModel":
+    def from_folder(cls, folder: Path, num_slots: int, max_length: int, int8: bool = False) -> "NativeModel":
         """Load a Hugging Face folder; see `decoding.checkpoint` for what is refused."""
-        return cls(read_config(folder, max_length), read_weights(folder), num_slots, max_length)
+        return cls(read_config(folder, max_length), read_weights(folder), num_slots, max_length, int8=int8)
 
     def prepare(self, weights: dict[str, Tensor]) -> PackedWeights:
         """Pack another set of weights of the same architecture; may run beside forwards, in another thread."""
         kernel = self._kernel
         panel, tiles = kernel.polydraft_panel(), bool(kernel.polydraft_has_tiles())
-        return PackedWeights(self.config, weights, self.cache.max_length, panel, tiles)
+        return PackedWeights(self.config, weights, self.cache.max_length, panel, tiles, self.int8)
 
     def exchange(self, prepared: PackedWeights) -> None:
         """Use a prepared set from the next forward on. The cache keeps what the old weights wrote."""

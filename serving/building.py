@@ -6,7 +6,7 @@ from functools import partial
 from decoding.controller import LengthController
 from decoding.cost_store import stored_or_measured
 from decoding.device.loop import make_loop
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.model import LanguageModel
 from decoding.native.build import cache_folder
 from drafts.model_drafter import ModelDrafter
@@ -28,8 +28,8 @@ def build_engine(plan: Plan) -> Engine:
     Raises:
         PolydraftError: a checkpoint is damaged, or this machine cannot run it.
     """
-    load = partial(load_model, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
-    target = load(plan.target)
+    load = partial(load_draft, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
+    target = load_model(plan.target, plan.slots, plan.max_length, placement=plan.placement)
     pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
     router = None
     if plan.router is not None:

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint, read_config
 from decoding.costs import StepCosts, measure_costs
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from training.distillation.export import export_draft
 from training.distillation.material import Material, Writers, from_prompts, plain_text
 from training.distillation.measure import Figures, measure
@@ -189,7 +189,7 @@ def _costs(brief: Brief, folders: dict[Shape, Path]) -> tuple[dict[Shape, StepCo
     target = load_model(brief.target, num_slots=1, max_length=2 * _CONTEXT)
     costs, milliseconds = {}, []
     for shape, folder in folders.items():
-        draft = load_model(folder, num_slots=1, max_length=2 * _CONTEXT)
+        draft = load_draft(folder, num_slots=1, max_length=2 * _CONTEXT)
         costs[shape], one = measure_costs(target, draft, context=_CONTEXT)
         milliseconds.append(one)
     return costs, median(milliseconds)

@@ -19,7 +19,7 @@ from pathlib import Path
 from configs.errors import KernelError
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADERS = (Path(__file__).with_name("vector.h"), Path(__file__).with_name("tiles.h"))
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "tiles.h", "bytes.h"))
 # -ffp-contract=off: without it two copies of one loop may round differently, and a row's bits depend on its batch.
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-w")
 COMPILERS = ("c++", "g++", "clang++")
@@ -44,8 +44,8 @@ def load_kernel(machine_flags: tuple[str, ...] = ("-march=native",)) -> ctypes.C
             "the compiled kernel cannot be loaded", f"delete {path} and start again", (str(error),)
         ) from error
     pointer = ctypes.c_void_p
-    library.polydraft_panel.argtypes, library.polydraft_panel.restype = [], ctypes.c_int32
-    library.polydraft_has_tiles.argtypes, library.polydraft_has_tiles.restype = [], ctypes.c_int32
+    for fact in (library.polydraft_panel, library.polydraft_has_tiles, library.polydraft_has_bytes):
+        fact.argtypes, fact.restype = [], ctypes.c_int32
     library.polydraft_scratch.argtypes = [pointer, ctypes.c_int32, ctypes.c_int32]
     library.polydraft_scratch.restype = ctypes.c_int64
     library.polydraft_forward.argtypes, library.polydraft_forward.restype = [pointer] * 6, None

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bytes.h"
 #include "tiles.h"
 #include "vector.h"
 
@@ -23,13 +24,15 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ the contract
 
-enum Storage : int32_t { kFloat = 0, kHalf = 1, kBfloat = 2, kTiles = 3 };
+enum Storage : int32_t { kFloat = 0, kHalf = 1, kBfloat = 2, kTiles = 3, kBytes = 4 };
 
 // y = x W^T + bias. Weights lie in panels of kPanel outputs, [panels, inputs, kPanel], the last one zero-padded; as
-// tiles, [panels, blocks of 32 inputs, halves of the panel, 16 pairs of inputs, 16 outputs, 2], bfloats.
+// tiles, [panels, blocks of 32 inputs, halves of the panel, 16 pairs of inputs, 16 outputs, 2], bfloats; as bytes,
+// [panels, blocks of 64 inputs, halves of the panel, 16 fours of inputs, 16 outputs, 4], times a scale an output.
 struct Linear {
   const void* weights;
-  const float* bias;  // or null
+  const float* bias;    // or null
+  const float* scales;  // of bytes, [outputs of all panels]; or null
   int32_t inputs, outputs, storage, padding;
 };
 
@@ -234,6 +237,41 @@ void multiply_tiled(const Linear& linear, const float* x, int rows, bool add, fl
   }
 }
 
+#if POLYDRAFT_BYTES
+
+// Weights as bytes: as above, one panel after the other.
+void multiply_bytes(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
+  const int blocks = bytes::blocks(linear.inputs), groups = tiles::groups(rows), height = tiles::height(rows);
+  const size_t panels = (linear.outputs + kPanel - 1) / kPanel, size = size_t(groups) * blocks * bytes::kTile;
+  auto* line = reinterpret_cast<int8_t*>((reinterpret_cast<uintptr_t>(scratch) + 63) & ~uintptr_t(63));
+  auto* found = reinterpret_cast<int32_t*>(line + 2 * size);
+  const bytes::Rounded rounded{line, size, reinterpret_cast<float*>(found + 4 * 256)};
+  tiles::take(height, 6);
+  bytes::round_rows(x, rows, height, linear.inputs, rounded);
+  for (size_t panel = 0; panel < panels; ++panel) {
+    const int8_t* weights = static_cast<const int8_t*>(linear.weights) + panel * blocks * 2 * bytes::kTile;
+    for (int group = 0; group < groups; ++group) {
+      const auto run = group == 0 ? bytes::multiply<true> : bytes::multiply<false>;
+      run(rounded, weights, group, blocks, found);
+      for (int row = group * height; row < rows && row < (group + 1) * height; ++row) {
+        Vector values[kPanelVectors];
+        for (int half = 0; half < 2; ++half) {
+          const int32_t* whole = found + half * 512 + (row - group * height) * tiles::kColumns;
+          const float* scales = linear.scales + panel * kPanel + half * tiles::kColumns;
+          values[half] = bytes::scaled(whole, whole + 256, rounded.scales[row], scales);
+        }
+        write_panel(linear, panel, values, add, y + row * size_t(linear.outputs));
+      }
+    }
+  }
+}
+
+#else
+
+void multiply_bytes(const Linear&, const float*, int, bool, float*, float*) {}
+
+#endif
+
 // Weights in half precision, split panel by panel.
 void multiply_splitting(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
   const int inputs = linear.inputs, groups = tiles::groups(rows), blocks = tiles::blocks(inputs);
@@ -267,30 +305,33 @@ void multiply_on_tiles(const Linear& linear, const float* x, int rows, bool add,
     const float* source = x + first * size_t(linear.inputs);
     float* target = y + first * size_t(linear.outputs);
     if (linear.storage == kTiles) multiply_tiled(linear, source, count, add, target, scratch);
+    else if (linear.storage == kBytes) multiply_bytes(linear, source, count, add, target, scratch);
     else multiply_splitting(linear, source, count, add, target, scratch);
   }
   _tile_release();
 }
 
 bool splits_for_prompts(const Linear& linear) { return linear.storage == kHalf && tiles::allowed(); }
+bool lies_in_tiles(const Linear& linear) { return linear.storage == kTiles || linear.storage == kBytes; }
 
 #else
 
 size_t tile_scratch(const Model&) { return 0; }
 void multiply_on_tiles(const Linear&, const float*, int, bool, float*, float*) {}
 bool splits_for_prompts(const Linear&) { return false; }
+bool lies_in_tiles(const Linear&) { return false; }
 
 #endif
 
 // y (+)= x W^T + bias for rows that are no prompt's. Which way depends on the machine and the checkpoint alone.
 void multiply(const Linear& linear, const float* x, int rows, bool add, float* y, float* scratch) {
-  if (linear.storage == kTiles) multiply_on_tiles(linear, x, rows, add, y, scratch);
+  if (lies_in_tiles(linear)) multiply_on_tiles(linear, x, rows, add, y, scratch);
   else multiply_vectors(linear, x, rows, add, y);
 }
 
 // All rows of a pass, neighbouring ones of a kind together.
 void multiply_rows(const Linear& linear, const Pass& pass, const float* x, bool add, float* y, float* scratch) {
-  if (linear.storage == kTiles || !splits_for_prompts(linear))
+  if (!splits_for_prompts(linear))
     return multiply(linear, x, pass.num_rows, add, y, scratch);
   for (int i = 0, first = 0; i < pass.num_spans;) {
     const bool is_prompt = pass.spans[i].is_prompt;
@@ -678,6 +719,15 @@ int32_t polydraft_panel() { return kPanel; }
 // Whether weights may be stored as tiles.
 int32_t polydraft_has_tiles() {
 #if POLYDRAFT_TILES
+  return tiles::allowed();
+#else
+  return 0;
+#endif
+}
+
+// Whether weights may be stored as bytes.
+int32_t polydraft_has_bytes() {
+#if POLYDRAFT_BYTES
   return tiles::allowed();
 #else
   return 0;

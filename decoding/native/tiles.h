@@ -37,10 +37,11 @@ struct alignas(64) Shapes {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// Until the tiles are let go: all of them full, or those that `multiply` gives to rows and sums of `height` rows.
-inline void take(int height = kRows) {
+// Until the tiles are let go: all of them full, or those that `multiply` gives to rows and sums (0 to 6, of bytes 0 to 5)
+// of `height` rows.
+inline void take(int height = kRows, int narrow = 7) {
   Shapes shapes;
-  for (int tile = 0; tile < 7; ++tile) shapes.rows[tile] = uint8_t(height);
+  for (int tile = 0; tile < narrow; ++tile) shapes.rows[tile] = uint8_t(height);
   _tile_loadconfig(&shapes);
 }
 
@@ -152,8 +153,9 @@ inline void multiply_split(const Split& rows, const Split& panel, int first, int
 
 // Fetches the tile that comes two tiles after this one. Asked for tile by tile, not in greater portions: a core waits
 // for no more than about sixteen lines at a time.
-inline void fetch_ahead(const uint16_t* tile) {
-  for (int line = 0; line < kTile; line += 32) __builtin_prefetch(tile + 2 * kTile + line);
+inline void fetch_ahead(const void* tile) {
+  constexpr int kBytes = kTile * sizeof(uint16_t);
+  for (int line = 0; line < kBytes; line += 64) __builtin_prefetch(static_cast<const char*>(tile) + 2 * kBytes + line);
 }
 
 // A group of rows times one or two panels of bfloats as they lie in memory, [panels, blocks, 2, 16, 32]:

@@ -12,8 +12,8 @@ from decoding.native.memory import Arena
 from decoding.rotary import rotary_tables
 
 STORAGES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum Storage of kernel.cpp
-TILES = 3
-TILE_INPUTS, TILE_OUTPUTS = 32, 16
+TILES, BYTES = 3, 4
+TILE_OUTPUTS = 16
 
 
 class CLinear(ctypes.Structure):
@@ -22,6 +22,7 @@ class CLinear(ctypes.Structure):
     _fields_ = (
         ("weights", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
         *((name, ctypes.c_int32) for name in ("inputs", "outputs", "storage", "padding")),
     )
 
@@ -54,11 +55,20 @@ class PackedWeights:
 
     Matrices whose values all fit bfloat16 (or half precision) are stored so, which halves what a forward reads. The
     kernel widens them exactly, so the storage never changes a bit of the result; but where it has ``tiles`` it
-    multiplies bfloats there, whose sums round elsewhere.
+    multiplies bfloats there, whose sums round elsewhere. With ``int8`` they are rounded to bytes, 127 steps to the
+    largest weight of an output.
     """
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], max_length: int, panel: int, tiles: bool):
-        self._panel, self._tiles = panel, tiles
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: dict[str, Tensor],
+        max_length: int,
+        panel: int,
+        tiles: bool,
+        int8: bool = False,
+    ):
+        self._panel, self._tiles, self._int8 = panel, tiles, int8
         self._alive: list[object] = []
         self._arena = Arena()
         self.num_bytes = 0
@@ -106,12 +116,19 @@ class PackedWeights:
         matrix = _narrow(self._weights[f"{name}.weight"] for name in names)
         matrix = matrix if rows is None else matrix[list(rows)]
         outputs, inputs = matrix.shape
-        as_tiles = self._tiles and matrix.dtype == torch.bfloat16
-        packed = self._keep(_tile(matrix, self._panel) if as_tiles else _pack(matrix, self._panel))
+        scales: Tensor | None = None
+        if self._int8:
+            storage, (matrix, scales) = BYTES, _round(matrix)
+            packed = _tile(matrix, self._panel, together=4)
+            scales = self._keep(functional.pad(scales, (0, -outputs % self._panel)))
+        elif self._tiles and matrix.dtype == torch.bfloat16:
+            storage, packed = TILES, _tile(matrix, self._panel, together=2)
+        else:
+            storage, packed = STORAGES[matrix.dtype], _pack(matrix, self._panel)
         biases = [self._weights[f"{name}.bias"].float() for name in names if f"{name}.bias" in self._weights]
         bias = self._keep(torch.cat(biases)).data_ptr() if biases else None
-        storage = TILES if as_tiles else STORAGES[matrix.dtype]
-        return CLinear(packed.data_ptr(), bias, inputs, outputs, storage)
+        scale = None if scales is None else scales.data_ptr()
+        return CLinear(self._keep(packed).data_ptr(), bias, scale, inputs, outputs, storage)
 
     def _ids(self, token_ids: tuple[int, ...] | None) -> int | None:
         return None if token_ids is None else self._keep(torch.tensor(token_ids, dtype=torch.int32)).data_ptr()
@@ -142,9 +159,20 @@ def _pack(matrix: Tensor, panel: int) -> Tensor:
     return padded.view(-1, panel, inputs).transpose(1, 2).contiguous()
 
 
-def _tile(matrix: Tensor, panel: int) -> Tensor:
-    """[outputs, inputs] -> [panels, blocks, halves of a panel, pairs of inputs, outputs, 2], padded with zeros."""
+def _tile(matrix: Tensor, panel: int, together: int) -> Tensor:
+    """[outputs, inputs] -> [panels, blocks, halves of a panel, 16, outputs of a half, together], padded with zeros.
+
+    A block is 16 times ``together`` inputs: of neighbours that a tile operation sums up before it adds to a result.
+    """
     outputs, inputs = matrix.shape
-    padded = functional.pad(matrix, (0, -inputs % TILE_INPUTS, 0, -outputs % panel))
-    shape = (-1, panel // TILE_OUTPUTS, TILE_OUTPUTS, padded.shape[1] // TILE_INPUTS, TILE_INPUTS // 2, 2)
+    block = TILE_OUTPUTS * together
+    padded = functional.pad(matrix, (0, -inputs % block, 0, -outputs % panel))
+    shape = (-1, panel // TILE_OUTPUTS, TILE_OUTPUTS, padded.shape[1] // block, TILE_OUTPUTS, together)
     return padded.view(shape).permute(0, 3, 1, 4, 2, 5).contiguous()
+
+
+def _round(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """[outputs, inputs] as bytes, and the scale of each output; what is no number makes its scale none."""
+    wide = matrix.float()
+    scales = wide.abs().amax(1) / 127
+    return (wide / scales.clamp(min=1e-30)[:, None]).nan_to_num().round().to(torch.int8), scales

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.replay import GivenCosts, run_replay
 from configs.errors import ConfigError, IncompatibleDraft
 from decoding.checkpoint import fingerprint
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop
@@ -31,7 +31,7 @@ def recorded(tmp_path_factory):
     log = TraceLog(folder)
     counts = {}
     for wanted, topics in ((fingerprint(STARTER / "target"), ("sql", "chat")), ("another", ("sql",))):
-        drafters = {"sql": ModelDrafter(load_model(STARTER / "drafts/sql", 4, 256))}
+        drafters = {"sql": ModelDrafter(load_draft(STARTER / "drafts/sql", 4, 256))}
         loop = StepLoop(target, drafters, 3, recorder=TraceRecorder(wanted, log.append, label=lambda _: "sql@v1"))
         requests = [
             Request(

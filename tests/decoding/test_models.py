@@ -62,11 +62,19 @@ ARCHITECTURES = {
 }
 
 
-@pytest.fixture(params=[("native", torch.float32), ("native", torch.bfloat16), ("torch", torch.float32)])
+@pytest.fixture(
+    params=[
+        ("native", "float32", False),
+        ("native", "bfloat16", False),
+        ("native", "float16", True),
+        ("torch", "float32", False),
+    ]
+)
 def model(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> LanguageModel:
-    """A grouped-query model with q/k norms, on either backend; bfloats may be multiplied on tiles."""
-    backend, dtype = request.param
-    return load_model(checkpoint("qwen3", dtype), num_slots=4, max_length=64, backend=backend)
+    """A grouped-query model with q/k norms, on either backend; bfloats and bytes may be multiplied on tiles."""
+    backend, dtype, int8 = request.param
+    folder = checkpoint("qwen3", getattr(torch, dtype))
+    return load_model(folder, num_slots=4, max_length=64, backend=backend, int8=int8)
 
 
 def decode(model: LanguageModel, slot: int, token_ids: list[int]) -> Tensor:
@@ -253,7 +261,8 @@ def test_exchanged_weights_take_effect_at_once(model: LanguageModel, checkpoint:
     model.exchange(model.prepare(weights))
     before = model.forward([Span(0, TOKEN_IDS)]).clone()
     model.exchange(model.prepare(changed))
-    expected = type(model)(model.config, changed, 1, 64).forward([Span(0, TOKEN_IDS)])
+    how = {"int8": model.int8} if isinstance(model, NativeModel) else {}
+    expected = type(model)(model.config, changed, 1, 64, **how).forward([Span(0, TOKEN_IDS)])
     assert torch.equal(model.forward([Span(0, TOKEN_IDS)]), expected)
     assert not torch.equal(before, expected)
     model.exchange(model.prepare(weights))

@@ -20,11 +20,13 @@ ROOM = 128
 DTYPES = {"half": torch.float16, "bfloat": torch.bfloat16, "float": torch.float32}
 
 
-@pytest.fixture(params=[("native", "half"), ("native", "bfloat"), ("torch", "half")])
+@pytest.fixture(
+    params=[("native", "half", False), ("native", "bfloat", False), ("native", "half", True), ("torch", "half", False)]
+)
 def model(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> LanguageModel:
-    """Stored in 16 bits, with widths that fill no tile."""
-    backend, dtype = request.param
-    return load_model(checkpoint("qwen3", DTYPES[dtype]), num_slots=8, max_length=ROOM, backend=backend)
+    """Stored in 16 bits, or rounded to 8, with widths that fill no tile."""
+    backend, dtype, int8 = request.param
+    return load_model(checkpoint("qwen3", DTYPES[dtype]), num_slots=8, max_length=ROOM, backend=backend, int8=int8)
 
 
 def read(model: LanguageModel, token_ids: list[int], portions: list[int]) -> Tensor:

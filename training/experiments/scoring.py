@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.trace import SpeculationTrace
 from training.replay import acceptances, expected_runs, mean_acceptance
 
@@ -52,7 +52,7 @@ class Score:
 def score(draft: Path, traces: Mapping[float, Sequence[SpeculationTrace]]) -> Score:
     """Replay the draft in folder ``draft`` on recorded answers."""
     longest = max(len(trace.token_ids) for group in traces.values() for trace in group)
-    model = load_model(draft, _SLOTS, longest)
+    model = load_draft(draft, _SLOTS, longest)
     found = {}
     for temperature, group in traces.items():
         accepted = acceptances(model, group)

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from decoding.costs import StepCosts, measure_costs
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from training.starter.export import save_model
 
 _SLOTS, _LENGTH = 8, 256  # of the caches that costs are measured with
@@ -61,5 +61,5 @@ def measure_shapes(target: Path, work: Path, shapes: Iterable[Shape]) -> dict[Sh
         folder = work / "shapes" / shape.name
         if not folder.is_dir():
             save_model(LlamaForCausalLM(shape.config(target)), tokenizer, folder)
-        found[shape] = measure_costs(model, load_model(folder, _SLOTS, _LENGTH))[0]
+        found[shape] = measure_costs(model, load_draft(folder, _SLOTS, _LENGTH))[0]
     return found

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.model import LanguageModel
 from decoding.request import Origin
 from decoding.trace import SpeculationTrace
@@ -75,7 +75,7 @@ def score(accepted: Sequence[Acceptance]) -> Tensor:
 
 def static(draft: Path, traces: Sequence[SpeculationTrace]) -> Outcomes:
     """A draft that stays as it is."""
-    return Outcomes(score(acceptances(load_model(draft, _SLOTS, longest(traces)), traces)))
+    return Outcomes(score(acceptances(load_draft(draft, _SLOTS, longest(traces)), traces)))
 
 
 def prequential(start: Path, traces: Sequence[SpeculationTrace], learning: Learning) -> Outcomes:
@@ -137,4 +137,4 @@ def _served(student: Any, traces: Sequence[SpeculationTrace]) -> LanguageModel:
     transformers_logging.disable_progress_bar()
     with TemporaryDirectory() as folder:
         student.save_pretrained(folder)
-        return load_model(Path(folder), _SLOTS, longest(traces))
+        return load_draft(Path(folder), _SLOTS, longest(traces))

@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint, read_config
-from decoding.load import load_model
-from decoding.model import LanguageModel
+from decoding.load import load_draft, load_model
 from decoding.trace import SpeculationTrace
 from decoding.trace_reader import TraceReader
 from drafts.pool import DraftSpec
@@ -90,7 +90,7 @@ def label_questions(setting: Setting, questions: Sequence[Question]) -> Labels:
         setting.temperature,
         setting.max_tokens,
     )
-    book = AnswerBook(setting.output / "answers", how, lambda: _loaded(setting, setting.target))
+    book = AnswerBook(setting.output / "answers", how, lambda: load_model(setting.target, SLOTS, setting.max_length))
     traces = book.answers([ids for _, ids in fitting], lambda done, of: setting.told("answers", done, of))
     found = _scored(setting, [each for each, _ in fitting], traces)
     return replace(found, asked=book.num_asked, left_out=len(prompts) - len(fitting))
@@ -125,7 +125,7 @@ def score_books(setting: Setting) -> dict[str, ScoreBook]:
     """The book of each draft."""
     folder = setting.output / "acceptances"
     return {
-        name: ScoreBook(folder, fingerprint(spec.folder), lambda spec=spec: _loaded(setting, spec.folder))  # type: ignore[misc]
+        name: ScoreBook(folder, fingerprint(spec.folder), partial(load_draft, spec.folder, SLOTS, setting.max_length))
         for name, spec in setting.drafts.items()
     }
 
@@ -143,7 +143,3 @@ def _scored(setting: Setting, questions: Sequence[Question], traces: Sequence[Sp
     setting.output.mkdir(parents=True, exist_ok=True)
     table.save(setting.output)
     return Labels(table, traces, scores, replayed)
-
-
-def _loaded(setting: Setting, folder: Path) -> LanguageModel:
-    return load_model(folder, SLOTS, setting.max_length)

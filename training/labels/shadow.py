@@ -19,7 +19,7 @@ import numpy as np
 from configs.console import write_whole
 from configs.errors import ConfigError, RouterError
 from decoding.checkpoint import fingerprint
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.trace import SpeculationTrace
 from decoding.trace_reader import Cursor, TraceReader
 from decoding.trace_segment import list_segments
@@ -117,7 +117,7 @@ class Shadow:
         drafts = self._watch.drafts()
         for name, spec in drafts.items():
             if name not in self._books or self._books[name][0] != spec:
-                load = partial(load_model, spec.folder, _SLOTS, self._watch.longest)
+                load = partial(load_draft, spec.folder, _SLOTS, self._watch.longest)
                 place = self._watch.folder / "acceptances"
                 self._books[name] = spec, ScoreBook(place, fingerprint(spec.folder), load)
         self._books = {name: self._books[name] for name in drafts}

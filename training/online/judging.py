@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.model import LanguageModel
 from registry.aliases import AliasMoved
 from registry.version import Version
@@ -54,10 +54,10 @@ def _trial(subject: Subject, champion: Version, candidate: Version) -> Trial | N
     if not held_out:
         return None
     room, setting = longest(held_out), subject.setting
-    before, after = (load_model(version.folder, SLOTS, room) for version in (champion, candidate))
+    before, after = (load_draft(version.folder, SLOTS, room) for version in (champion, candidate))
 
     def control() -> LanguageModel | None:
         folder = control_for(subject, candidate) if setting.learning.control else None
-        return None if folder is None else load_model(folder, SLOTS, room)
+        return None if folder is None else load_draft(folder, SLOTS, room)
 
     return hold_trial(before, after, held_out, setting.length, setting.rule, setting.between, control)

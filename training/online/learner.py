@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.model import LanguageModel
 from decoding.output_vocabulary import write_output_vocabulary
 from decoding.trace import SpeculationTrace
@@ -113,10 +113,10 @@ class OnlineLearner:
         self._held_out.clear()
 
     def _runnable(self, student: Any, traces: Sequence[SpeculationTrace]) -> LanguageModel:
-        """As it would be served, but in float32, and with room for ``traces``."""
+        """As it would be served, and with room for ``traces``."""
         transformers_logging.disable_progress_bar()
         with TemporaryDirectory() as folder:
             student.save_pretrained(folder)
             if self._vocabulary is not None:
                 write_output_vocabulary(Path(folder), self._vocabulary)
-            return load_model(Path(folder), SLOTS, longest(traces))
+            return load_draft(Path(folder), SLOTS, longest(traces))

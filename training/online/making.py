@@ -7,7 +7,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.output_vocabulary import read_output_vocabulary
 from registry.figures import tags_of
 from registry.names import CHALLENGER
@@ -99,7 +99,7 @@ def _register(subject: Subject, job: Job, parent: Version, student: Any, tags: M
     lesson = subject.lesson(subject.topics, job.after, job.until)
     temperature = 1.0
     if lesson:
-        model = load_model(folder, SLOTS, longest(lesson))
+        model = load_draft(folder, SLOTS, longest(lesson))
         temperature = fitted_temperature(model, lesson, subject.setting.length)
     if temperature != 1.0:
         fold_temperature(student, temperature)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.trace import SpeculationTrace
 from registry.version import Version
 from router.encoder import Encoder
@@ -83,7 +83,7 @@ class Drift:
         newest = own.traces[-NEWEST:]
         if version is None or version.figure("alpha") is None or len(newest) < LEAST:
             return {"draft": None if version is None else version.label, **_nothing("acceptance")}
-        replayed = acceptances(load_model(version.folder, SLOTS, longest(newest)), newest)
+        replayed = acceptances(load_draft(version.folder, SLOTS, longest(newest)), newest)
         said = [expected_alpha(version, trace) for trace in newest]
         wealth = shortfall_wealth(replayed, said)
         accepted, reachable = (sum(float(each) for each in part) for part in _counts(replayed))

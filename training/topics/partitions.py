@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from decoding.load import load_model
+from decoding.load import load_draft
 from decoding.output_vocabulary import read_output_vocabulary
 from decoding.trace import SpeculationTrace
 from training.distillation.examples import Examples, from_traces
@@ -120,7 +120,7 @@ class Nursery:
             shutil.rmtree(place / leftover)
 
     def _score(self, folder: Path) -> Scores:
-        accepted = acceptances(load_model(folder, SLOTS, longest(self.held_out)), self.held_out)
+        accepted = acceptances(load_draft(folder, SLOTS, longest(self.held_out)), self.held_out)
         return Scores(
             runs=expected_runs(accepted, LENGTH)[:, LENGTH - 1].contiguous(),
             accepted=torch.stack([each.reachable.sum() for each in accepted]),

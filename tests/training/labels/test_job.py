@@ -6,7 +6,7 @@ import torch
 
 from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.trace_reader import TraceReader
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import DraftSpec
@@ -48,7 +48,7 @@ class TestQuestions:
             prompt = [1, *tokenizer(question.text)["input_ids"], 2]
             trace = traces[tuple(prompt)]
             for place, name in enumerate(found.drafts):
-                drafters = {"d": ModelDrafter(load_model(toys / name, 4, 96))}
+                drafters = {"d": ModelDrafter(load_draft(toys / name, 4, 96))}
                 for length in (1, 3, 8):
                     options = {"drafters": drafters, "drafter": "d", "num_draft_tokens": length}
                     live = answered(target, prompt, trace.sampling, **options)
@@ -61,7 +61,7 @@ class TestQuestions:
         found = label_questions(setting(toys, tmp_path, temperature=0.8), QUESTIONS).table
         general, perfect = found.runs[:, 0, 4], found.runs[:, 1, 4]
         assert (perfect < general).all()
-        np.testing.assert_allclose(perfect, 1 + np.ceil((found.tokens - 1) / 5))
+        np.testing.assert_allclose(perfect, 1 + np.ceil((found.tokens - 1) / 5), rtol=1e-3)
 
     def test_what_is_known_is_neither_asked_nor_replayed_again(self, toys, tmp_path):
         """A new version costs its own replay and no more; the same folder gives the same table."""

@@ -4,7 +4,7 @@ import random
 import shutil
 from pathlib import Path
 
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 from decoding.step_loop import StepLoop
@@ -50,7 +50,7 @@ def stream(
     found: list[SpeculationTrace] = []
     slots, room = 16, TOKENS + 8
     recorder = TraceRecorder(fingerprint, found.append, top=16, label=lambda name: f"{name}@v1")
-    drafter = ModelDrafter(load_model(draft, slots, room))
+    drafter = ModelDrafter(load_draft(draft, slots, room))
     loop = StepLoop(load_model(target, slots, room), {"sql": drafter}, 3, recorder=recorder)
     draw = random.Random(seed)
     sampling = SamplingParams(temperature=temperature, max_tokens=TOKENS, stop_token_ids=frozenset({0}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoding.load import load_model
+from decoding.load import load_draft, load_model
 from decoding.lossy import Lenient
 from decoding.native_model import NativeModel
 from decoding.output_vocabulary import write_output_vocabulary
@@ -105,7 +105,7 @@ def test_the_drafts_of_the_starter_replay_to_their_live_counts():
     stops = frozenset(target.config.eos_token_ids)
     prompts = [[3, 3 + 31 * n, 400 + n, 4] for n in range(1, 4)]
     for topic in ("sql", "chat", "general"):
-        draft = load_model(STARTER / "drafts" / topic, 3, 256)
+        draft = load_draft(STARTER / "drafts" / topic, 3, 256)
         requests = [answered(target, p, SamplingParams(max_tokens=48, stop_token_ids=stops)) for p in prompts]
         found = acceptances(draft, [recorded(target, request) for request in requests])
         text_only = greedy_acceptances(draft, [r.token_ids for r in requests], [4] * len(requests), max_tokens=48)
