@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 WITHOUT_DRAFTS = 4  # proposal length where prompt lookup is all there is
 _HOPED_ALPHA = 0.55  # acceptance that a topic's draft reaches on an ordinary text, copies apart
+# Tokens of an answer before its router is asked, which shares a core with the HTTP process: asked at once, or just
+# after the first token, it works exactly while that token is on its way out.
+_SAID_BEFORE_ROUTED = 2
 
 
 class Router(RouterState, Protocol):
@@ -179,16 +182,18 @@ class Engine:
             self._router.close()
 
     def _take_decisions(self) -> None:
-        unasked = {**self._unasked, **self._unasked_late}
-        if unasked and self._router is not None and self._drafting_pays():
-            for request_id, query in unasked.items():
+        speaking = [key for key in self._unasked if len(self._undecided[key].generated) >= _SAID_BEFORE_ROUTED]
+        if (speaking or self._unasked_late) and self._router is not None and self._drafting_pays():
+            for request_id in speaking:
+                self._router.submit(request_id, self._unasked.pop(request_id))
+            for request_id, query in self._unasked_late.items():
                 self._router.submit(request_id, query)
-            self._unasked.clear()
             self._unasked_late.clear()
         for decided, decision in self._router.poll() if self._router is not None else ():
             key = str(decided)
             if self._tracing is not None:
                 self._tracing.recorder.settle(key, decision.topic)
+            self._unasked.pop(key, None)
             if (request := self._undecided.pop(key, None)) is not None:
                 request.topic = decision.topic
                 self._settle(request, decision)

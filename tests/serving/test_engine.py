@@ -86,7 +86,8 @@ class TestEngine:
         made = Engine(loop, FakePool(), router, LengthController(costs))  # type: ignore[arg-type]
         for name in "abcd":
             made.admit(job(name))
-        assert heard(made.advance()).outputs
+        for _ in range(3):
+            assert heard(made.advance()).outputs
         assert not router.asked
         made.cancel("a")
         made.cancel("b")
@@ -103,10 +104,22 @@ class TestEngine:
         first = heard(made.advance())
         assert first.outputs
         assert (first.routings["a"].reason, loop.requests[0].drafter) == ("undecided", "lookup")
+        made.advance()
         router.decisions.append(("a", RoutingDecision("sql", "sql", 0.98765, "topic")))
         routing = heard(made.advance()).routings["a"]
         assert (routing.topic, routing.draft, routing.confidence, routing.reason) == ("sql", "sql@v1", 0.9877, "topic")
         assert loop.requests[0].drafter == "sql"
+        assert router.asked == [("a", "how many")]
+
+    def test_the_router_keeps_out_of_the_way_of_a_first_token(self) -> None:
+        """It shares a core with the process that sends the token out: it is asked when there is a second one."""
+        router = FakeRouter()
+        made, loop = engine(router)
+        made.admit(job())
+        while len(loop.requests[0].generated) < 2:
+            assert not router.asked
+            made.advance()
+        made.advance()
         assert router.asked == [("a", "how many")]
 
     def test_while_the_router_loads_the_general_draft_serves(self) -> None:
