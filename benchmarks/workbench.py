@@ -107,13 +107,15 @@ def open_workbench(config: Path | None, with_router: bool = True) -> Workbench:
         router = TopicRouter.load(plan.router, load_encoder(plan.embedding, plan.router_max_tokens))
     target = load_model(plan.target, plan.slots, plan.max_length, placement=plan.placement)
     pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
+    lengths = lengths_for(plan, target, pool)
+    pool.preload()
     return Workbench(
         plan=plan,
         tokenizer=AutoTokenizer.from_pretrained(plan.target),
         target=target,
         pool=pool,
         router=router,
-        lengths=lengths_for(plan, target, pool),
+        lengths=lengths,
     )
 
 

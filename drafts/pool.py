@@ -33,7 +33,7 @@ class DraftSpec:
 
 
 class DraftPool(Mapping[str, Drafter]):
-    """Loads drafts on first use and lets the least recently used go when memory runs short.
+    """Loads drafts on first use, or before, and lets the least recently used go when memory runs short.
 
     The mapping holds what is loaded now; the step loop looks drafters up in it. `select` is asked when a
     request gets its draft and makes sure that the answer is in the mapping. The general draft is loaded
@@ -112,6 +112,20 @@ class DraftPool(Mapping[str, Drafter]):
             if candidate in self:
                 return candidate
         return None
+
+    def preload(self) -> None:
+        """Load drafts before they are asked for, in the order of their names, for as long as memory is left.
+
+        Later each would be loaded between two steps, which all requests would wait for.
+        """
+        for name, spec in self.specs.items():
+            if name in self._models:
+                continue
+            drafter = self._drafter(spec)
+            if self.used_bytes + drafter.num_bytes > self._memory_bytes:
+                logger.info("drafts.memory_mb has no room for %s now: it is loaded when it is asked for", spec.label)
+                return
+            self._models[name] = drafter
 
     def loaded(self, spec: DraftSpec) -> ModelDrafter:
         """A drafter for another version of a draft, beside the one that serves; may run in a thread of its own.

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import selectors
 import signal
 import sys
 import threading
@@ -76,6 +77,7 @@ class RouterProcess:
 
     _process: SpawnProcess
     _replies: "Connection[Any, Any]"
+    _watched: selectors.BaseSelector
     _outbox: "queue.SimpleQueue[_Message | None]"
     _sender: threading.Thread
     _decided: list[tuple[RequestId, RoutingDecision]]
@@ -149,6 +151,7 @@ class RouterProcess:
             self._process.kill()
             self._process.join()
         self._sender.join()
+        self._watched.close()
         self._replies.close()
 
     def _start(self, folder: Path, label: str) -> None:
@@ -157,6 +160,9 @@ class RouterProcess:
         context = multiprocessing.get_context("spawn")
         queries, requests = context.Pipe(duplex=False)
         self._replies, answers = context.Pipe(duplex=False)
+        # Asked several times a step; `Connection.poll` makes a selector each time.
+        self._watched = selectors.DefaultSelector()
+        self._watched.register(self._replies, selectors.EVENT_READ)
         self._process = context.Process(target=_serve, args=(queries, answers), name="router", daemon=True)
         self._process.start()
         if self._cores is not None and sys.platform == "linux":
@@ -174,7 +180,7 @@ class RouterProcess:
         if self._replies.closed:
             return
         try:
-            while self._replies.poll(0):
+            while self._watched.select(0):
                 self._take(self._replies.recv())
         except (EOFError, OSError):
             self._ready = False

@@ -36,6 +36,7 @@ def build_engine(plan: Plan) -> Engine:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)
         router = RouterProcess(plan.router, encoder, plan.min_confidence, plan.router_label, plan.router_cores)
     lengths = lengths_for(plan, target, pool)
+    pool.preload()
     tracing = Tracing(plan.traces, pool.label) if plan.traces is not None else None
     recorder = tracing.recorder if tracing is not None else None
     loop = make_loop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)

@@ -35,7 +35,7 @@ class Dispatcher:
         news: where the worker's messages arrive, one a step. LitServe's own way back crosses a third process
             and costs the step loop a round trip to it.
         submit: puts a job on LitServe's request queue.
-        control: the worker listens at its other end for requests that leave, and for None: a job is in the queue.
+        control: the worker listens at its other end for requests that leave.
         capacity: most requests in the worker, running and waiting.
         observer: looks on, and is told after those who wait.
     """
@@ -71,7 +71,6 @@ class Dispatcher:
         self._tickets[job.request_id] = ticket
         self._observer.opened(job)
         self._submit(job)
-        self._control.send(None)
         ticket.timer = asyncio.get_running_loop().call_later(self._deadline_seconds, self._expire, ticket)
         return ticket
 

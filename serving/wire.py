@@ -1,9 +1,10 @@
 """What travels between the HTTP process and the worker: jobs and cancellations in, one message a step out."""
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from operator import attrgetter
 from typing import Any
+
+import orjson
 
 from decoding.logprobs import TokenLogprob
 from decoding.request import Origin, SamplingParams, SpeculationCounts
@@ -123,7 +124,7 @@ class StepMessage:
     costs: tuple[float, float] | None = None
     given_up: tuple[str, ...] = ()
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """Compact JSON: origins as letters, counts as a row."""
         document = {
             "s": [self.status.pid, *_LOAD(self.status.load), self.status.router, *_traces(self.status)],
@@ -136,12 +137,12 @@ class StepMessage:
             **({"u": _AUDIT(self.status.audit)} if self.status.audit is not None else {}),
             "v": [self.status.router_version, self.status.router_refused, *self.status.drafts_refused],
         }
-        return json.dumps(document, separators=(",", ":"))
+        return orjson.dumps(document)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "StepMessage":
         """The inverse of `to_json`."""
-        document = json.loads(text)
+        document = orjson.loads(text)
         pid, running, waiting, free_slots, step_seconds, router, *traces = document["s"]
         load = Load(running, waiting, free_slots, step_seconds)
         router_version, router_refused, *drafts_refused = document["v"]

@@ -54,8 +54,11 @@ class WorkerAPI(ls.LitAPI):
             plan = replace(plan, router_cores=self._core.others)
         self.engine = self._build(plan)
         self.engine.follow(self._versions, self._ways_back)
+
+    def keep_core(self) -> None:
+        """Take the core from the threads that have begun since."""
         if self._core is not None:
-            self._core.take()  # from the threads that have begun since
+            self._core.take()
 
     def predict(self, x: Any) -> Any:
         """Never called: the loop is our own."""

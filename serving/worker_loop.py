@@ -1,6 +1,6 @@
 """LitServe's loop for the worker: one step of all requests a turn, one message a step.
 
-The loop blocks on the queue only when nothing runs. It ends when LitServe's stop message arrives, after
+The loop waits for a job only when nothing runs. It ends when LitServe's stop message arrives, after
 SIGTERM once nothing runs any more, and when its parent is gone.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from litserve.loops import LitLoop
 
+from serving.arrivals import Arrivals
 from serving.wire import Job, Leave, StepMessage
 
 logger = logging.getLogger(__name__)
@@ -38,23 +39,28 @@ class Worker(Protocol):
     def close(self) -> None: ...
 
 
+class Jobs(Protocol):
+    """What the loop asks of `serving.arrivals.Arrivals`."""
+
+    def get(self, timeout: float = 0) -> Any: ...
+
+
 class StepScheduler:
     """One turn after another: cancellations, new jobs, a step, a message.
 
     Args:
-        jobs: LitServe's request queue. Asking it costs a round trip to another process, so while something
-            runs it is asked only when ``control`` says so.
-        control: requests that leave, and None for a job that waits in the queue.
+        jobs: what has come out of LitServe's request queue.
+        control: requests that leave.
     """
 
-    def __init__(self, engine: Worker, jobs: Any, control: Connection, send: Callable[[StepMessage], None]):
+    def __init__(self, engine: Worker, jobs: Jobs, control: Connection, send: Callable[[StepMessage], None]):
         self._engine, self._jobs, self._control, self._send = engine, jobs, control, send
         # Asked once a step; `Connection.poll` makes a selector each time.
         self._watched = selectors.DefaultSelector()
         self._watched.register(control, selectors.EVENT_READ)
         self._early_cancels: dict[str, None] = {}  # cancelled before their job came out of the other channel
         self._parent = os.getppid()
-        self._jobs_waiting = self._told_to_stop = False
+        self._told_to_stop = False
         self._quiet = False  # the last turn had nothing to say, so waiting for a job delays no news
         self.draining = False
 
@@ -72,18 +78,18 @@ class StepScheduler:
         """Admit what has arrived, waiting a moment if there is nothing else to do; False to end."""
         self._take_messages()
         if self._quiet and not self._engine.busy:
-            if self.draining or os.getppid() != self._parent:
-                return False
-            if not self._admit_next(0 if self._engine.has_chores else _IDLE_SECONDS):
-                return not self._told_to_stop
-            self._jobs_waiting = True
-        while self._jobs_waiting:
-            self._jobs_waiting = self._admit_next(0)
+            # Also when draining: a job that was sent just before may be on its way.
+            is_ending = self.draining or os.getppid() != self._parent
+            waits = is_ending or not self._engine.has_chores
+            if not self._admit_next(_IDLE_SECONDS if waits else 0):
+                return not (is_ending or self._told_to_stop)
+        while self._admit_next(0):
+            pass
         return not self._told_to_stop
 
     def _admit_next(self, timeout: float) -> bool:
         try:
-            item = self._jobs.get(timeout=timeout) if timeout else self._jobs.get_nowait()
+            item = self._jobs.get(timeout=timeout)
         except Empty:
             return False
         if item == _STOP:
@@ -99,10 +105,8 @@ class StepScheduler:
 
     def _take_messages(self) -> None:
         while self._watched.select(0):
-            message: Leave | None = self._control.recv()
-            if message is None:
-                self._jobs_waiting = True
-            elif not self._engine.cancel(message.request_id, message.is_answered):
+            message: Leave = self._control.recv()
+            if not self._engine.cancel(message.request_id, message.is_answered):
                 self._early_cancels[message.request_id] = None
                 if len(self._early_cancels) > _MOST_EARLY_CANCELS:
                     del self._early_cancels[next(iter(self._early_cancels))]
@@ -124,9 +128,11 @@ class WorkerLoop(LitLoop):
 
     def __call__(self, lit_api: Any, _device: str, _worker_id: int, request_queue: Any, *_: Any) -> None:
         def send(message: StepMessage) -> None:
-            lit_api.news.send_bytes(message.to_json().encode())
+            lit_api.news.send_bytes(message.to_json())
 
-        scheduler = StepScheduler(lit_api.engine, request_queue, lit_api.cancellations, send)
+        arrivals = Arrivals(request_queue)
+        lit_api.keep_core()  # the new thread begins on it
+        scheduler = StepScheduler(lit_api.engine, arrivals, lit_api.cancellations, send)
 
         def drain(*_: object) -> None:
             scheduler.draining = True

@@ -43,6 +43,18 @@ def test_the_least_recently_used_draft_leaves_and_the_general_one_never_does():
     assert loads == ["general", "sql", "math", "chat"]
 
 
+def test_drafts_are_loaded_ahead_as_far_as_the_budget_reaches():
+    """In the order of their names; what is there needs no step to wait for it, and the rest comes on first use."""
+    pool, loads = pool_of(3 * ONE)
+    pool.preload()
+    assert set(pool) == {"general", "sql", "math", "lookup"}
+    assert pool.used_bytes <= 3 * ONE
+    pool.select("sql")
+    assert loads == ["general", "sql", "math", "chat"]  # the last one did not fit
+    pool.select("chat")
+    assert set(pool) == {"general", "sql", "chat", "lookup"}
+
+
 def test_a_draft_in_use_stays_whatever_the_budget():
     """A running request never loses its draft."""
     pool, _ = pool_of(2 * ONE)

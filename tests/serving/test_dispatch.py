@@ -30,9 +30,9 @@ class Bench:
     def say(self, *outputs: Output, **more: Any) -> None:
         """As if the worker had sent a message."""
         message = StepMessage(Status(self.pid, Load(), "off"), list(outputs), **more)
-        self.worker_news.send_bytes(message.to_json().encode())
+        self.worker_news.send_bytes(message.to_json())
 
-    def told(self) -> list[str | None]:
+    def told(self) -> list[Leave]:
         """What the worker has been told since the last call."""
         messages = []
         while self.worker_end.poll(0):
@@ -112,7 +112,7 @@ class TestDispatcher:
         async def test() -> None:
             ticket = bench.dispatcher.open(job("a"))
             assert isinstance(await asyncio.wait_for(ticket.inbox.get(), 5), DeadlineError)
-            assert bench.told() == [None, Leave("a", is_answered=False)]
+            assert bench.told() == [Leave("a", is_answered=False)]
 
         run(bench, test)
 
