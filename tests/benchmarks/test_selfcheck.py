@@ -22,11 +22,11 @@ def test_every_way_of_drafting_equals_transformers(config, prompts):
 
 def test_churn_shakes_the_loop_as_it_says(config, prompts):
     """Several rounds: requests are cancelled and begun again, drafts swapped, batches of many sizes; texts stay."""
-    report = run_selfcheck(config, prompts, per_topic=2, tokens=24, churn=12)
+    report = run_selfcheck(config, prompts, per_topic=2, tokens=24, churn=40)
     assert report.passed
     row = report.document()["rows"][-1]
     assert row["method"] == "churn"
-    assert row["tokens"] == 12 * 4 * 24
+    assert row["tokens"] == 40 * 4 * 24
     assert row["cancelled"] > 0
     assert row["swapped"] > 0
     assert len(row["batches"]) > 1
