@@ -132,11 +132,12 @@ def _as_trace(answers: Answers, number: int, topic: str, target: str) -> Specula
 
 @dataclass(frozen=True)
 class Asking:
-    """The target that answers prompts greedily, and where its answers are kept as they come.
+    """The target that answers prompts, and where its answers are kept as they come.
 
     Attributes:
         target: its folder, ``fingerprint`` its weights'.
         end: the token that ends an answer.
+        temperature: 0 for its one greedy answer; else ``seed`` tells answers to one prompt apart.
     """
 
     target: Path
@@ -144,6 +145,8 @@ class Asking:
     end: int
     work: Path
     max_tokens: int = 96
+    temperature: float = 0.0
+    seed: int = 0
 
     def answers(self, prompts: Sequence[tuple[str, list[int]]], told: Told = lambda _: None) -> list[SpeculationTrace]:
         """Traces of (topic, prompt); those that are in ``work`` already are read."""
@@ -152,7 +155,8 @@ class Asking:
         longest = max((len(ids) for _, ids in prompts), default=1) + self.max_tokens
         for start in range(0, len(prompts), _PART):
             part = prompts[start : start + _PART]
-            folder = self.work / _digest([self.fingerprint, self.max_tokens, self.end, part])
+            drawn = [self.temperature, self.seed] if self.temperature else []
+            folder = self.work / _digest([self.fingerprint, self.max_tokens, self.end, part, *drawn])
             if not list_segments(folder):
                 model = model or load_model(self.target, _SLOTS, longest)
                 write_traces(folder, list(self._ask(model, part)))
@@ -161,9 +165,11 @@ class Asking:
         return found
 
     def _ask(self, model: Any, part: Sequence[tuple[str, list[int]]]) -> Iterator[SpeculationTrace]:
-        sampling = SamplingParams(max_tokens=self.max_tokens, stop_token_ids=frozenset({self.end}))
+        ends = frozenset({self.end})
+        sampling = SamplingParams(temperature=self.temperature, max_tokens=self.max_tokens, stop_token_ids=ends)
         requests = [
-            Request(str(number), prompt, sampling, SeededRandomness(number)) for number, (_, prompt) in enumerate(part)
+            Request(str(number), prompt, sampling, SeededRandomness(_PART * self.seed + number))
+            for number, (_, prompt) in enumerate(part)
         ]
         StepLoop(model, {}).run(requests)
         for request, (topic, _) in zip(requests, part, strict=True):

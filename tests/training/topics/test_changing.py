@@ -8,6 +8,7 @@ import pytest
 
 from configs.errors import ConfigError, CorpusError
 from decoding.checkpoint import fingerprint
+from decoding.trace_reader import TraceReader
 from registry.names import CHALLENGER, CHAMPION, Reference
 from router.proposal import Proposals, proposal_file
 from router.topic_router import TopicRouter
@@ -108,6 +109,22 @@ class TestAccept:
         workshop.registry.rollback(ROUTER)
         changed, _ = self.accepted(workshop, answers, tmp_path)
         assert changed.drafts["medical"].version == 1
+
+    def test_the_target_writes_more_where_little_was_recorded(self, workshop, answers, tmp_path):
+        """Drawn answers to the same prompts; written once, and none where there are enough."""
+        changed, _ = self.accepted(workshop, answers, tmp_path)
+        run = workshop.registry.get(Reference.parse(changed.drafts["medical"].label, "starter"))
+        (lesson,) = (tmp_path / "work" / "lessons").iterdir()
+        learned = list(TraceReader(lesson))
+        recorded, further = learned[:140], learned[140:]
+        assert run.tags["data_window"] == "560 traces"
+        prompts = [trace.token_ids[: trace.prompt_length] for trace in recorded]
+        assert [trace.token_ids[: trace.prompt_length] for trace in further] == prompts * 3
+        assert {trace.topic for trace in learned} == {"medical"}
+        assert {trace.sampling.temperature for trace in further} == {0.7}
+        assert len({tuple(trace.token_ids) for trace in further}) > 300
+        enough = replace(workshop, teaching=replace(workshop.teaching, answers=140))
+        assert enough._further("medical", traffic_of(answers, lambda _: "")) == []
 
     def test_nothing_is_promoted_if_other_topics_would_lose(self, workshop, answers, tmp_path, monkeypatch):
         monkeypatch.setattr(Workshop, "lost", lambda *_: 0.1)
