@@ -32,6 +32,9 @@ def distill(
     source: Annotated[
         str, typer.Option(help="Who writes: teacher | data | student | mixed-request | mixed-token.")
     ] = "teacher",
+    rounds: Annotated[
+        int, typer.Option(help="How often the draft's own share is written, each time by the draft as it is by then.")
+    ] = 1,
     positions: Annotated[str, typer.Option(help="Of traces: all (wrong ones count twice) | wrong.")] = "all",
     loss: Annotated[
         str | None, typer.Option(help="lk | tvd | jsd | forward_kl | reverse_kl | argmax; of the last stage.")
@@ -79,6 +82,7 @@ def distill(
         data=data,
         traces=traces,
         source=source,  # type: ignore[arg-type]
+        rounds=rounds,
         wrong_only=positions == "wrong",
         limit=120 if quick else None,
         answer_tokens=64 if quick else 160,

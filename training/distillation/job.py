@@ -25,7 +25,7 @@ from registry.version import Version
 from training.distillation.examples import Examples
 from training.distillation.export import export_draft, fresh_student, load_student
 from training.distillation.job_description import Job, Result
-from training.distillation.material import Material, Writers, from_prompts, from_trace_log, plain_text
+from training.distillation.material import Material, Writers, from_prompts, from_trace_log, plain_text, written
 from training.distillation.measure import measure
 from training.distillation.presets import Stage
 from training.distillation.progress import Bars
@@ -120,15 +120,18 @@ class _Running:
         assert job.data is not None
         longest = max(1, min(job.max_length // 2, job.max_length - job.answer_tokens))
         self.prompts = read_prompts(job.data, job.topic, self.tokenizer, longest, job.limit)
-        how = Writing(frozenset(read_config(job.target).eos_token_ids), job.answer_tokens)
         stamp = self.identity["target"] + self.identity["parent"]
-        return from_prompts(self.prompts, job.source, how, self._writers(), stamp, folder, self.bars.show)
+        writers = self._writers(job.parent.folder)
+        return from_prompts(self.prompts, job.source, self._writing(), writers, stamp, folder, self.bars.show)
 
-    def _writers(self) -> Writers:
+    def _writing(self) -> Writing:
+        return Writing(frozenset(read_config(self.job.target).eos_token_ids), self.job.answer_tokens)
+
+    def _writers(self, student: Path) -> Writers:
         def loaded(folder: Path) -> Callable[[], LanguageModel]:
             return cache(lambda: load_model(folder, _SLOTS, self.job.max_length))
 
-        return Writers(loaded(self.job.target), loaded(self.job.parent.folder))
+        return Writers(loaded(self.job.target), loaded(student))
 
     def _vocabulary(self, material: Material) -> list[int] | None:
         coverage = self.job.preset.stages[-1].plan.coverage
@@ -154,19 +157,21 @@ class _Running:
         return Outcome(folder, now, before, development, history)
 
     def _train(self, material: Material, kept: list[int] | None, record: Record | None) -> tuple[Any, History]:
-        job, stages = self.job, self.job.preset.stages
+        job = self.job
+        stages = [part for stage in job.preset.stages for part in stage.in_rounds(job.rounds)]
         seed = stages[0].plan.seed
         student = fresh_student(job.parent.folder, seed) if job.preset.fresh else load_student(job.parent.folder)
         student.to(job.device)
         earlier, history = 0, History()
-        for stage in stages:
+        for number, stage in enumerate(stages):
 
             def report(history: History, total: int, name: str = stage.name, earlier: int = earlier) -> None:
                 self.bars.steps(name, history, total)
                 if record is not None:
                     record.step(history, total, earlier)
 
-            examples = self._examples(stage, material)
+            is_first = not number or stages[number - 1].material != "answers"
+            examples = self._examples(stage, material) if is_first else self._rewritten(stage, student, kept)
             held_out = [material.development] if stage.plan.validate_every else []
             stamp = {**self.identity, "examples": examples.digest()}
             history = train(
@@ -174,6 +179,15 @@ class _Running:
             )
             earlier += history.step
         return student, history
+
+    def _rewritten(self, stage: Stage, student: Any, kept: list[int] | None) -> Examples:
+        """Texts of the draft as it is now; a resumed job comes to the same draft and finds them."""
+        assert self.prompts is not None
+        writer = export_draft(student, self.tokenizer, self.job.work / stage.name / "writer", kept)
+        stamp = self.identity["target"] + fingerprint(writer)
+        material, writers = self.job.work / "material", self._writers(writer)
+        prompts, source = self.prompts.train, self.job.source
+        return written(stage.name, prompts, source, self._writing(), writers, stamp, material, self.bars.show)
 
     def _examples(self, stage: Stage, material: Material) -> Examples:
         if stage.material == "answers":

@@ -10,7 +10,7 @@ from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint
 from training.distillation.parent import Parent
 from training.distillation.presets import Preset
-from training.distillation.sequences import Source
+from training.distillation.sequences import OF_THE_DRAFT, Source
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Job:
         deployment: its name, which prefixes registered models.
         target: its folder.
         work: everything that a resumed job needs.
+        rounds: how often the draft's own share of the text is written, each time by the draft as it is by then.
         wrong_only: learn at the wrong positions of traces alone.
         limit: training prompts or traces, at most.
         command: that repeats the job.
@@ -36,6 +37,7 @@ class Job:
     data: Path | None = None
     traces: Path | None = None
     source: Source = "teacher"
+    rounds: int = 1
     wrong_only: bool = False
     limit: int | None = None
     answer_tokens: int = 160
@@ -54,11 +56,19 @@ class Job:
             raise ConfigError(f"preset {self.preset_name} reads text; traces have none", do="pass --data")
         if self.traces is not None and self.source != "teacher":
             raise ConfigError(f"traces are the target's own: --source {self.source} needs prompts", do="pass --data")
+        if self.rounds < 1:
+            raise ConfigError(f"--rounds is {self.rounds}; it must be at least 1")
+        if self.rounds > 1 and self.source not in OF_THE_DRAFT:
+            raise ConfigError(
+                f"--rounds {self.rounds} writes the draft's text anew, and with --source {self.source} it writes none",
+                do=f"pass --source {', '.join(OF_THE_DRAFT)}",
+            )
 
     def identity(self, target: str) -> dict[str, str]:
         """What decides the result, except the traces themselves, which the job keeps."""
         data = hashlib.sha256(self.data.read_bytes()).hexdigest()[:16] if self.data else str(self.traces)
-        choices = (self.source, self.wrong_only, self.limit, self.answer_tokens, self.max_length)
+        choices: tuple[object, ...] = (self.source, self.wrong_only, self.limit, self.answer_tokens, self.max_length)
+        choices += (self.rounds,) if self.rounds > 1 else ()
         version = self.parent.version
         parent = version.tags.get("content", "") if version is not None else fingerprint(self.parent.folder)
         return {"target": target, "parent": parent, "data": data, "preset": repr(self.preset), "how": repr(choices)}

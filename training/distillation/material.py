@@ -57,9 +57,7 @@ def from_prompts(
     """
 
     def part(name: str, chosen: Sequence[Prompt], by: Source) -> Examples:
-        made_from = json.dumps([stamp, by, repr(how), digest(chosen)])
-        place = folder / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
-        return _in_parts(chosen, place, lambda some: _written(some, by, how, writers), lambda n, m: told(name, n, m))
+        return written(name, chosen, by, how, writers, stamp, folder, told)
 
     train = part("train", prompts.train, source)
     development = part("development", prompts.development, "teacher")
@@ -67,6 +65,22 @@ def from_prompts(
     author = {"teacher": "answered by the target", "student": "answered by the draft", "data": "with their responses"}
     window = f"{len(prompts.train):,} prompts, {author.get(source, f'answered by target and draft ({source})')}"
     return Material(train, development, validation, window)
+
+
+def written(
+    name: str,
+    prompts: Sequence[Prompt],
+    by: Source,
+    how: Writing,
+    writers: Writers,
+    stamp: str,
+    folder: Path,
+    told: Told,
+) -> Examples:
+    """Texts after ``prompts`` with the target's laws; what is in ``folder`` already is not written again."""
+    made_from = json.dumps([stamp, by, repr(how), digest(prompts)])
+    place = folder / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
+    return _in_parts(prompts, place, lambda some: _written(some, by, how, writers), lambda n, m: told(name, n, m))
 
 
 def from_trace_log(

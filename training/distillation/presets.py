@@ -21,6 +21,27 @@ class Stage:
     material: Material
     plan: Plan
 
+    def in_rounds(self, rounds: int) -> list["Stage"]:
+        """The same steps in as many trainings, each with texts of its own; the learning rate goes on falling."""
+        if rounds == 1 or self.material != "answers":
+            return [self]
+        plan = self.plan
+        return [
+            replace(
+                self,
+                name=f"{self.name}-{number + 1}",
+                plan=replace(
+                    plan,
+                    epochs=plan.epochs / rounds,
+                    steps=None if plan.steps is None else -(-plan.steps // rounds),
+                    learning_rate=plan.learning_rate * (1 - number / rounds),
+                    warmup_kl=plan.warmup_kl if number == 0 else 0.0,
+                    seed=plan.seed + number,
+                ),
+            )
+            for number in range(rounds)
+        ]
+
 
 @dataclass(frozen=True)
 class Preset:

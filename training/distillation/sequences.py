@@ -22,6 +22,7 @@ from decoding.step_loop import StepLoop
 from training.distillation.scoring import Text
 
 Source = Literal["data", "teacher", "student", "mixed-request", "mixed-token"]
+OF_THE_DRAFT = ("student", "mixed-request", "mixed-token")  # text that is the draft's own, at least in part
 SOURCES: tuple[str, ...] = get_args(Source)
 
 

@@ -111,6 +111,37 @@ def test_a_job_registers_a_version_that_loads_everywhere(job, registry, monkeypa
     assert len(registry.list_models("toy-draft-math")[0].versions) == 1
 
 
+def test_the_draft_writes_anew_as_it_learns(job, monkeypatch):
+    """In rounds: as many steps in all, other texts each time by another draft; a stopped job goes on to the same."""
+    keeps_last = job.preset.with_last(validate_every=0, patience=0)  # in two steps no validation gets better
+    job = dataclasses.replace(job, source="student", rounds=4, preset=keeps_last)
+    assert run_job(job, None).steps == 2  # of the last of four trainings
+    texts = [
+        [file.read_bytes() for file in sorted(folder.iterdir())]
+        for folder in sorted((job.work / "material").glob("align-*"))
+    ]
+    assert len(texts) == 3  # the first is the parent's
+    assert texts[0] != texts[1] != texts[2]
+    writers = [fingerprint(folder) for folder in sorted(job.work.glob("align-*/writer"))]
+    assert len(set(writers)) == 3
+    expected = fingerprint(job.work / "draft")
+    for name in ("done.json", "draft"):
+        place = job.work / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    monkeypatch.setattr("training.distillation.material.write", fail)
+    monkeypatch.setattr(TRAINER, fail)
+    run_job(job, None)
+    assert fingerprint(job.work / "draft") == expected
+
+
+def test_rounds_without_text_of_the_draft_are_refused(job):
+    """There would be nothing to write anew."""
+    with pytest.raises(ConfigError, match="writes the draft's text anew"):
+        dataclasses.replace(job, rounds=2)
+    with pytest.raises(ConfigError, match="at least 1"):
+        dataclasses.replace(job, source="student", rounds=0)
+
+
 def assert_loads(folder):
     """Logits of `AutoModelForCausalLM` and of decoding's runtime agree to 1e-4 on all that the draft may emit."""
     token_ids = [1, 7, 30, 9, 55, 2]
