@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -15,6 +16,10 @@ from serving.engine import Engine
 from serving.own_core import OwnCore
 from serving.plan import Plan
 from serving.worker_loop import WorkerLoop
+
+
+# How long a thread that loads a draft may keep the step loop from Python; the usual 5 ms are several steps.
+_SWITCH_SECONDS = 0.0005
 
 
 class WorkerAPI(ls.LitAPI):
@@ -40,6 +45,7 @@ class WorkerAPI(ls.LitAPI):
     def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's signature)
         """Load the model, in the worker."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the main process decides
+        sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             self._start_engine()
         except PolydraftError as error:
