@@ -17,7 +17,6 @@ from serving.own_core import OwnCore
 from serving.plan import Plan
 from serving.worker_loop import WorkerLoop
 
-
 # How long a thread that loads a draft may keep the step loop from Python; the usual 5 ms are several steps.
 _SWITCH_SECONDS = 0.0005
 
