@@ -91,8 +91,8 @@ def run_peers(
 ) -> Report:
     """Decode every prompt in every engine, modes in turn, in ``repeats`` blocks of different prompts.
 
-    Batch 1, greedy, float32 (our drafts: weights in bytes), one thread; seconds hold the prompt too. Every answer ends where ours ends by
-    itself, before its end token, or after ``tokens`` tokens: engines disagree about what follows.
+    Batch 1, greedy, float32 (our drafts: weights in bytes), one thread; seconds hold the prompt too. Every answer ends
+    where ours ends by itself, before its end token, or after ``tokens`` tokens: engines disagree about what follows.
     Every engine drafts with the general draft, at each of ``lengths``; ours also as it serves: routed, with
     lengths of its own choice.
 
