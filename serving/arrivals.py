@@ -24,7 +24,7 @@ class Arrivals:
         """The next one, or Empty.
 
         Raises:
-            EOFError, ConnectionError: the queue is gone.
+            EOFError, ConnectionError: the queue is gone; or whatever else went wrong with it.
         """
         found = self._fetched.get(timeout=timeout) if timeout else self._fetched.get_nowait()
         if isinstance(found, Exception):
@@ -37,6 +37,7 @@ class Arrivals:
                 self._fetched.put(jobs.get(timeout=_FETCH_SECONDS))
             except Empty:
                 continue
-            except (EOFError, ConnectionError) as error:
+            # Whatever it is, the step loop must hear of it: nothing would arrive any more.
+            except Exception as error:
                 self._fetched.put(error)
                 return

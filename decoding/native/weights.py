@@ -172,7 +172,7 @@ def _tile(matrix: Tensor, panel: int, together: int) -> Tensor:
 
 
 def _round(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """[outputs, inputs] as bytes, and the scale of each output; what is no number makes its scale none."""
+    """[outputs, inputs] as bytes, and the scale of each output, which is no number if one of its weights is none."""
     wide = matrix.float()
     scales = wide.abs().amax(1) / 127
     return (wide / scales.clamp(min=1e-30)[:, None]).nan_to_num().round().to(torch.int8), scales
