@@ -38,6 +38,6 @@ class Arrivals:
             except Empty:
                 continue
             # Whatever it is, the step loop must hear of it: nothing would arrive any more.
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (raised where it is heard)
                 self._fetched.put(error)
                 return
