@@ -16,6 +16,7 @@ from drafts.pool import DraftPool, DraftSpec
 logger = logging.getLogger(__name__)
 
 Loaded = tuple[DraftSpec, ModelDrafter]
+_MOST_READERS = 8  # beyond the memory that drafts may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +156,12 @@ class Canaries:
             watch.reason = f"costs more than it gains: {speedup:.2f}x over {self._rule.floor_requests} requests"
 
     def _read_forever(self) -> None:
-        reader: tuple[str, ModelDrafter] | None = None
+        readers: dict[str, ModelDrafter] = {}  # least recently used first
         while True:
             answer = self._unread.get()
             watch, (before, _) = answer.watch, answer.watch.before
             try:
-                if reader is None or reader[0] != before.label:
-                    reader = (before.label, self._pool.loaded(before))
-                model = reader[1].model
+                model = self._reader(readers, before).model
                 if len(answer.token_ids) > model.cache.max_length:
                     continue
                 found = shortfall(model, answer.token_ids, answer.prompt_length, answer.found)
@@ -172,6 +171,17 @@ class Canaries:
             if watch.cusum.add(found):
                 mean, count = watch.cusum.mean, watch.cusum.count
                 watch.reason = f"proposes {mean:.0%} fewer right tokens than {before.label} over {count} requests"
+
+    def _reader(self, readers: dict[str, ModelDrafter], before: DraftSpec) -> ModelDrafter:
+        """Kept while its version is compared with: answers of several topics come by turns, and a load takes longer."""
+        reader = readers.pop(before.label, None) or self._pool.loaded(before)
+        compared = {watch.before[0].label for watch in list(self._watches.values())}
+        for label in [each for each in readers if each not in compared]:
+            del readers[label]
+        while len(readers) >= _MOST_READERS:
+            del readers[next(iter(readers))]
+        readers[before.label] = reader
+        return reader
 
 
 def speedup_of(counts: SpeculationCounts, costs: StepCosts) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from decoding.costs import StepCosts
 from decoding.load import load_model
+from decoding.model import LanguageModel
 from decoding.request import SamplingParams, SpeculationCounts
 from decoding.step_loop import StepLoop
 from drafts.canary import CanaryRule
@@ -34,27 +35,34 @@ class Worker:
 
     def __init__(self, folders: dict[str, Path], first: str, rule: CanaryRule, share: float = 0.2):
         self.folders = folders
-        specs = {"sql": DraftSpec("sql", "sql@v1", folders[first])}
-        self.pool = DraftPool(specs, lambda folder: load_model(folder, 4, 64), prompt_lookup=False)
+        specs = {name: DraftSpec(name, f"{name}@v1", folders[first]) for name in ("sql", "math")}
+        self.num_loads = 0
+        self.pool = DraftPool({"sql": specs["sql"]}, self._load, prompt_lookup=False)
         self.pool.select("sql")
+        self.math = specs["math"]
         self.loop = StepLoop(load_model(folders["good"], 4, 64), self.pool, 3)
         self.canaries = Canaries(self.pool, rule, share)
         self.engine = Engine(self.loop, self.pool, None, 3, None, self.canaries)
         self.number = 0
 
+    def _load(self, folder: Path) -> LanguageModel:
+        self.num_loads += 1
+        return load_model(folder, 4, 64)
+
     def take_over(self, which: str, label: str) -> None:
         """As `DraftSwapper` does."""
-        spec, before = DraftSpec("sql", label, self.folders[which]), self.pool.current("sql")
+        name = label.partition("@")[0]
+        spec, before = DraftSpec(name, label, self.folders[which]), self.pool.current(name)
         assert before is not None
         self.pool.replace(spec, self.pool.loaded(spec))
         self.canaries.begin(before, spec)
 
-    def ask(self, temperature: float = 0.0) -> list[int]:
+    def ask(self, temperature: float = 0.0, draft: str = "sql") -> list[int]:
         """One request to its end; its answer."""
         self.number += 1
         name = f"r{self.number}"
         sampling = SamplingParams(max_tokens=12, temperature=temperature, seed=7)
-        self.engine.admit(Job(name, [5, 3 + self.number % 40, 9], "", sampling, "sql"))
+        self.engine.admit(Job(name, [5, 3 + self.number % 40, 9], "", sampling, draft))
         said: list[int] = []
         while self.engine.busy:
             message = self.engine.advance()
@@ -106,6 +114,20 @@ class TestCanaries:
         assert worker.ask_until_back(80) is None
         assert worker.pool.label("sql") == "sql@v2"
         assert not worker.canaries
+
+    def test_the_versions_before_are_loaded_once_though_answers_of_topics_alternate(self, folders):
+        """To read answers again: a load takes many times as long as reading one."""
+        worker = Worker(folders, "good", CanaryRule(most_requests=1000))
+        worker.pool.specs["math"] = worker.math
+        worker.pool.select("math")
+        for label in ("sql@v2", "math@v2"):
+            worker.take_over("good", label)
+        before = worker.num_loads
+        for _ in range(8):
+            for draft in ("sql", "math"):
+                worker.ask(draft=draft)
+                time.sleep(0.01)
+        assert worker.num_loads == before + 2
 
     def test_a_share_of_routed_requests_stays_with_the_version_before(self, folders):
         """While it is watched; the others get the new one."""
