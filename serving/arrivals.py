@@ -1,7 +1,7 @@
 """Jobs out of LitServe's queue, fetched beside the step loop.
 
-The queue lives in a process of its own, which answers when it gets a core: around a millisecond on a busy machine, and
-as long as many a step. A thread waits for it here, and the step loop finds what has come in a queue of its own process.
+The queue lives in a process of its own, which answers when it gets a core: on a busy machine that takes as long as many
+a step. A thread waits for it here, and the step loop finds what has come in a queue of its own process.
 """
 
 from queue import Empty, SimpleQueue

@@ -182,7 +182,8 @@ class Engine:
             self._router.close()
 
     def _take_decisions(self) -> None:
-        speaking = [key for key in self._unasked if len(self._undecided[key].generated) >= _SAID_BEFORE_ROUTED]
+        requests = [self._undecided[key] for key in self._unasked]
+        speaking = [each.request_id for each in requests if each.counts.num_generated_tokens >= _SAID_BEFORE_ROUTED]
         if (speaking or self._unasked_late) and self._router is not None and self._drafting_pays():
             for request_id in speaking:
                 self._router.submit(request_id, self._unasked.pop(request_id))

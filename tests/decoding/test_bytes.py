@@ -72,6 +72,7 @@ def test_a_trimmed_head_says_the_same_tokens(checkpoint: Checkpoint) -> None:
     assert trimmed[:, 0].max() < -1e30
 
 
+@needs_tiles  # of others, a compiler may not even know the flag
 def test_without_tiles_of_bytes_a_draft_is_its_checkpoint(checkpoint: Checkpoint) -> None:
     """Asked for bytes or not."""
     folder = checkpoint("qwen3", torch.float16)
