@@ -125,9 +125,31 @@ def test_an_answer_is_read_with_the_keyboard(page: Browser) -> None:
     assert text_of(page, "inspect").startswith("Token 1:")
 
 
+# However busy the machine is, an answer reaches the page an event at a time, so that there is a middle to stop in.
+UNHURRIED = """{
+  const real = window.fetch;
+  window.fetch = async (url, options) => {
+    const response = await real(url, options);
+    if (!String(url).includes('completions')) return response;
+    const pause = () => new Promise(resolve => setTimeout(resolve, 20));
+    const events = response.body.pipeThrough(new TransformStream({
+      async transform(block, out) {
+        for (const event of new TextDecoder().decode(block).split(/(?<=\\n\\n)/)) {
+          options.signal.throwIfAborted();
+          out.enqueue(new TextEncoder().encode(event));
+          await pause();
+        }
+      },
+    }));
+    return new Response(events, response);
+  };
+}"""
+
+
 def test_escape_stops_and_keeps_what_came(page: Browser) -> None:
     """Pressed at the first tokens."""
     choose(page, draft="none", length="256")
+    page.evaluate(UNHURRIED)
     page.evaluate("""new MutationObserver(
       () => document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}))
     ).observe(document.getElementById('answer'), {childList: true})""")

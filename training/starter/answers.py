@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from decoding.step_loop import StepLoop
 from training.distillation.examples import Examples
 
 TOP = 32
+GREEDY = 3  # in five answers
+TURNS = 4  # at most, in which a topic's prompts are answered
 _SLOTS = 16
+_PART = 1000  # prompts that are answered and kept together
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,42 @@ class Answers:
         )
 
 
-def write_answers(
-    folder: Path, prompts: list[list[int]], end_token: int, max_tokens: int, seed: int, target: Path
+def write_texts(
+    folder: Path, prompts: list[list[int]], end_token: int, max_tokens: int, tokens: int, target: Path
 ) -> Answers:
-    """Let the target answer ``prompts``, three in five greedily and the rest at temperature 0.8; saved into ``folder``.
+    """Let the target answer ``prompts`` until there are ``tokens`` of text, prompts and answers together.
+
+    Prompts that all have an answer before that are answered again, up to `TURNS` times in all, and drawn from the
+    second time on: a greedy answer would only repeat itself. What is written is kept in parts, and found again.
+    """
+    parts: list[Answers] = []
+    for turn in range(TURNS):
+        order = choose_prompts(prompts, len(prompts), max(map(len, prompts)), seed=turn + 1)
+        for start in range(0, len(order), _PART):
+            if sum(len(part.token_ids) for part in parts) >= tokens:
+                return joined(parts)
+            place, chosen = folder / f"{turn}-{start:05d}", order[start : start + _PART]
+            seed, greedy = 1 + turn * len(prompts) + start, GREEDY if turn == 0 else 0
+            parts.append(write_answers(place, chosen, end_token, max_tokens, seed, target, greedy))
+    return joined(parts)
+
+
+def write_answers(
+    folder: Path,
+    prompts: list[list[int]],
+    end_token: int,
+    max_tokens: int,
+    seed: int,
+    target: Path,
+    greedy: int = GREEDY,
+) -> Answers:
+    """Let the target answer ``prompts``, ``greedy`` in five greedily, the rest at temperature 0.8; saved in ``folder``.
 
     Returns what is there already if it was made from the same prompts, target and settings.
     """
     stamp = {"prompts": len(prompts), "max_tokens": max_tokens, "seed": seed, "target": fingerprint(target)}
+    if greedy != GREEDY:
+        stamp["greedy"] = greedy
     if (folder / "stamp.json").is_file() and json.loads((folder / "stamp.json").read_text()) == stamp:
         return load_answers(folder)
     model = load_model(target, num_slots=_SLOTS, max_length=1024)
@@ -78,7 +110,7 @@ def write_answers(
             request_id=str(number),
             prompt_token_ids=prompt,
             sampling=SamplingParams(
-                temperature=0.0 if number % 5 < 3 else 0.8,
+                temperature=0.0 if number % 5 < greedy else 0.8,
                 max_tokens=max_tokens,
                 stop_token_ids=frozenset({end_token}),
             ),
@@ -117,6 +149,20 @@ def _score(model: LanguageModel, requests: list[Request]) -> Answers:
         answer_starts=lengths[:-1] + prompt_lengths,
         top_ids=torch.cat(ids),
         top_probs=torch.cat(probs),
+    )
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The texts of all ``parts``, in their order."""
+    before = torch.tensor([0, *(len(part.token_ids) for part in parts)]).cumsum(0)
+    starts = [part.starts[:-1] + first for part, first in zip(parts, before.tolist(), strict=False)]
+    answer_starts = [part.answer_starts + first for part, first in zip(parts, before.tolist(), strict=False)]
+    return Answers(
+        token_ids=torch.cat([part.token_ids for part in parts]),
+        starts=torch.cat([*starts, before[-1:]]),
+        answer_starts=torch.cat(answer_starts),
+        top_ids=torch.cat([part.top_ids for part in parts]),
+        top_probs=torch.cat([part.top_probs for part in parts]),
     )
 
 

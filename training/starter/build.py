@@ -15,7 +15,7 @@ from decoding.checkpoint import fingerprint
 from decoding.output_vocabulary import write_output_vocabulary
 from drafts.compatibility import tokenizer_fingerprint
 from drafts.pool import GENERAL
-from training.starter.answers import Answers, choose_prompts, write_answers
+from training.starter.answers import TURNS, Answers, choose_prompts, write_answers, write_texts
 from training.starter.batches import encode
 from training.starter.corpus import TOPICS, Example, read_split, read_topic
 from training.starter.distil import DistilConfig, distil, measure, output_vocabulary
@@ -43,7 +43,8 @@ class Size:
     examples: int | None = None  # a topic; None is all
     max_length: int = 768
     draft_epochs: float = 0.2  # of the general draft over the data, before it meets the target
-    answers: int = 4000  # a topic, or as many as there are prompts
+    text_tokens: int = 1_200_000  # of prompts and answers to learn from, a topic
+    held_out: int = 40  # prompts to measure by, a topic
     answer_tokens: int = 160
     general_epochs: float = 3.0
     topic_epochs: float = 3.0
@@ -59,7 +60,8 @@ QUICK = Size(
     draft_mlp=64,
     examples=60,
     max_length=192,
-    answers=12,
+    text_tokens=600,
+    held_out=12,
     answer_tokens=24,
 )
 
@@ -83,8 +85,8 @@ def build(data: Path | None, work: Path, epochs: float = 3.0, quick: bool = Fals
     train = _limited(read_split(data, "train"), size)
     tokenizer = _tokenizer(train, size, work / "tokenizer")
     target_folder = _target(train, data, tokenizer, size, work, epochs)
-    answers = _answers(data, tokenizer, size, work, target_folder, "train", size.answers)
-    held_out = _answers(data, tokenizer, size, work, target_folder, "validation", min(40, size.answers))
+    answers = {topic: answers_to_learn(data, topic, tokenizer, size, work, target_folder) for topic in TOPICS}
+    held_out = {topic: _held_out(data, topic, tokenizer, size, work, target_folder) for topic in TOPICS}
     figures = _drafts(train, tokenizer, size, work, answers, held_out, fingerprint(target_folder))
     build_router(data, work / "ship" / "router", work / "embeddings", quick=quick)
     tokens = sum(len(sample.token_ids) for sample in encode(tokenizer, train, size.max_length))
@@ -148,19 +150,30 @@ def _target(
     return folder
 
 
-def _answers(
-    data: Path, tokenizer: PreTrainedTokenizerBase, size: Size, work: Path, target: Path, split: str, count: int
-) -> dict[str, Answers]:
-    result = {}
-    for topic in TOPICS:
-        examples = read_topic(data, topic, split)
-        texts = [f"<|user|>{example.prompt}<|assistant|>" for example in examples]
-        prompts: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        chosen = choose_prompts(prompts, count, size.max_length // 2, seed=1)
-        folder = work / "answers" / split / topic
-        result[topic] = write_answers(folder, chosen, 0, size.answer_tokens, seed=1, target=target)
-        logger.info("answers: %s %s, %d texts, %d tokens", split, topic, len(chosen), len(result[topic].token_ids))
-    return result
+def answers_to_learn(
+    data: Path, topic: str, tokenizer: PreTrainedTokenizerBase, size: Size, work: Path, target: Path
+) -> Answers:
+    """The target's answers to training prompts: what drafts learn from."""
+    prompts = _prompts(data, topic, "train", tokenizer, size)
+    folder = work / "answers" / "train" / topic
+    answers = write_texts(folder, prompts, 0, size.answer_tokens, size.text_tokens, target)
+    logger.info("answers: %s, %d texts, %d tokens", topic, len(answers), len(answers.token_ids))
+    return answers
+
+
+def _held_out(
+    data: Path, topic: str, tokenizer: PreTrainedTokenizerBase, size: Size, work: Path, target: Path
+) -> Answers:
+    prompts = _prompts(data, topic, "validation", tokenizer, size)
+    chosen = choose_prompts(prompts, size.held_out, size.max_length // 2, seed=1)
+    return write_answers(work / "answers" / "validation" / topic, chosen, 0, size.answer_tokens, seed=1, target=target)
+
+
+def _prompts(data: Path, topic: str, split: str, tokenizer: PreTrainedTokenizerBase, size: Size) -> list[list[int]]:
+    """Those that leave half of the length to their answers."""
+    texts = [f"<|user|>{example.prompt}<|assistant|>" for example in read_topic(data, topic, split)]
+    prompts: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return [prompt for prompt in prompts if len(prompt) <= size.max_length // 2]
 
 
 def _drafts(
@@ -220,6 +233,8 @@ def _ship(work: Path, figures: dict[str, dict[str, float]], target: Path, epochs
         "vocab_size": model.config.vocab_size,
         "epochs": epochs,
         "coverage": Size.coverage,
+        "text_tokens": Size.text_tokens,
+        "turns": TURNS,
         "tokens": tokens,
         "steps": log[-1]["step"],
         "note": f"last training loss {log[-1]['train']:.2f}",

@@ -69,9 +69,10 @@ datasets; they know nothing and should be asked nothing that matters.
   {target["vocab_size"]:,}; trained from scratch for {target["epochs"]:.2f} passes over {target["tokens"]:,} tokens
   ({target["steps"]} steps, {target["note"]}).
 - **Drafts**: one a topic and a general one, one layer, {target["draft_parameters"]:,} parameters each; distilled from
-  the target's own answers to training prompts, the topic drafts going on from the general one. A head covers only the
-  most frequent tokens of those answers, which make up {target["coverage"]:.1%} of them (`output_vocabulary.json`; the
-  general draft's: {drafts["general"]["head"]} tokens).
+  the target's own answers to training prompts, the topic drafts going on from the general one. Prompts and answers are
+  {target["text_tokens"]:,} tokens a topic; where a topic has too few prompts, each is answered up to {target["turns"]}
+  times. A head covers only the most frequent tokens of those answers, which make up {target["coverage"]:.1%} of them
+  (`output_vocabulary.json`; the general draft's: {drafts["general"]["head"]} tokens).
 - **Format**: `<|user|>question<|assistant|>answer<|end|>`; the tokenizer carries the chat template. The
   target is bfloat16, the drafts are float16.
 

@@ -14,7 +14,9 @@ from registry.starter import read_starter
 from training.starter import build as recipe
 from training.starter.corpus import TOPICS
 
-TINY = dataclasses.replace(recipe.QUICK, examples=10, answers=3, answer_tokens=8, general_epochs=1, topic_epochs=1)
+TINY = dataclasses.replace(
+    recipe.QUICK, examples=10, text_tokens=80, held_out=3, answer_tokens=8, general_epochs=1, topic_epochs=1
+)
 
 
 def write_corpus(folder: Path) -> Path:
