@@ -102,7 +102,7 @@ def draw_experiment(rows: Sequence[Row]) -> "Figure":
 
 def _spent(budget: Budget) -> str:
     return (
-        f"{budget.answers} answers a topic of at most {budget.answer_tokens} tokens; {budget.base_epochs:g} passes "
-        f"over the corpus, {budget.pooled_epochs:g} over all answers, {budget.topic_epochs:g} more; "
-        f"{budget.held_out} held-out answers a topic and temperature."
+        f"{budget.text_tokens:,} tokens of text a topic, answers of at most {budget.answer_tokens}; "
+        f"{budget.base_epochs:g} passes over the corpus, {budget.pooled_epochs:g} over all answers, "
+        f"{budget.topic_epochs:g} more; {budget.held_out} held-out answers a topic and temperature."
     )

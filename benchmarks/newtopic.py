@@ -226,9 +226,9 @@ def _meaning(stage: Stage) -> str:
     return (
         f"{stage.late} is in no draft and no router at first. Its requests come to a running server, as many of other "
         f"topics between them, after {_FOREIGN_REQUESTS} scattered foreign ones; looks every {_BLOCK} of them. The new "
-        f"draft goes on from the general one, on what was rejected. Specialised: {budget.answers} answers, from a "
-        f"general draft that had seen it. Alpha: greedy answers to {budget.held_out} validation prompts; elsewhere "
-        f"k = {LENGTH}, each prompt by the draft that it is routed to."
+        f"draft goes on from the general one, on what was rejected. Specialised: {budget.text_tokens:,} tokens of "
+        f"text, from a general draft that had seen it. Alpha: greedy answers to {budget.held_out} validation prompts; "
+        f"elsewhere k = {LENGTH}, each prompt by the draft that it is routed to."
     )
 
 

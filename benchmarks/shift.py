@@ -135,8 +135,8 @@ def _spent(budget: Budget) -> str:
         f"One seed. {shift.requests} requests a stream, answers of at most {shift.answer_tokens} tokens. Updates "
         f"(those of the full run were chosen on {TUNING.first} and {TUNING.late}): {_updates(shift.published)}; "
         f"with the gate {_updates(shift.gated)}, {shift.gated.heldout_share:.0%} of the prompts held out. "
-        f"Drafts before the stream: {budget.answers} answers a topic, {budget.pooled_epochs:g} passes over the early "
-        f"topics, {budget.topic_epochs:g} more over one topic."
+        f"Drafts before the stream: {budget.text_tokens:,} tokens of text a topic, {budget.pooled_epochs:g} passes "
+        f"over the early topics, {budget.topic_epochs:g} more over one topic."
     )
 
 

@@ -29,7 +29,7 @@ class Arm:
     """One draft to be trained.
 
     Attributes:
-        topics: whose answers it learns from, with the number of texts of each; None is all of them.
+        topics: whose answers it learns from, with the share of the texts of each; None is all of them.
         epochs: passes over them; 0 leaves the draft as it started.
         start: the arm whose weights it goes on from; None is the base, a draft that has only read the corpus.
         from_scratch: start from random weights instead.
@@ -38,7 +38,7 @@ class Arm:
     """
 
     shape: Shape
-    topics: tuple[tuple[str, int | None], ...]
+    topics: tuple[tuple[str, float | None], ...]
     epochs: float
     learning_rate: float
     seed: int
@@ -57,7 +57,7 @@ def train(arm: Arm, material: Material) -> Path:
         return folder
     draft = _beginning(arm, material)
     if arm.epochs:
-        parts = [first(material.answers[topic], count) for topic, count in arm.topics]
+        parts = [first(material.answers[topic], share) for topic, share in arm.topics]
         plan = _plan(arm, arm.epochs * _pace(arm, parts, material))
         examples = [part.examples() for part in parts]
         distil(draft, examples, place / "training", plan, {"target": material.fingerprint})
@@ -90,7 +90,7 @@ def _pace(arm: Arm, parts: Sequence[Answers], material: Material) -> float:
 def arm_digest(arm: Arm, material: Material) -> str:
     """Names what ``arm`` becomes: everything that its weights depend on."""
     budget = material.budget
-    data = budget.answers, budget.answer_tokens, budget.max_length, budget.base_epochs
+    data = budget.text_tokens, budget.answer_tokens, budget.max_length, budget.base_epochs
     return hashlib.sha256(f"{_described(arm)} {material.fingerprint} {data!r}".encode()).hexdigest()[:16]
 
 
@@ -104,10 +104,11 @@ def _described(arm: Arm) -> list[str]:
     ]
 
 
-def first(answers: Answers, count: int | None) -> Answers:
-    """The first ``count`` texts."""
-    if count is None or count >= len(answers):
+def first(answers: Answers, share: float | None) -> Answers:
+    """The first texts, a ``share`` of all, at least one."""
+    if share is None:
         return answers
+    count = max(1, int(share * len(answers)))
     end = int(answers.starts[count])
     return Answers(
         token_ids=answers.token_ids[:end],

@@ -38,7 +38,7 @@ class Budget:
     """Amounts of data and training.
 
     Attributes:
-        answers: the target's answers to train on, a topic.
+        text_tokens: to train on, a topic: prompts and the target's answers to them.
         answer_tokens: of one answer, at most.
         held_out: recorded answers to score by, a topic and temperature.
         max_length: of a text in tokens; prompts fill half of it at most.
@@ -49,12 +49,12 @@ class Budget:
         shift: what streams take beyond that.
     """
 
-    answers: int = 1200
+    text_tokens: int = 400_000
     answer_tokens: int = 160
     held_out: int = 120
     max_length: int = 768
     base_epochs: float = 0.2
-    pooled_epochs: float = 2.0
+    pooled_epochs: float = 1.5
     topic_epochs: float = 2.5
     seeds: tuple[int, ...] = (1, 2, 3)
     shift: ShiftBudget = ShiftBudget()
@@ -62,7 +62,7 @@ class Budget:
 
 FULL = Budget()
 QUICK = Budget(
-    answers=24,
+    text_tokens=1200,
     answer_tokens=32,
     held_out=8,
     max_length=192,

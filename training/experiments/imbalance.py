@@ -12,11 +12,11 @@ CONTROL, SPECIALISED = "pooled, as many steps more", "specialised"
 
 def imbalance(budget: Budget) -> Comparison:
     """Three topics at 80, 15 and 5 percent of the texts; all that there is of a topic goes to its own draft."""
-    mix = tuple((topic, max(1, budget.answers * share // max(SHARES.values()))) for topic, share in SHARES.items())
+    mix = tuple((topic, share / max(SHARES.values())) for topic, share in SHARES.items())
 
     def arms(topic: str, seed: int) -> dict[str, Arm]:
         start = Arm(SHIPPED, mix, budget.pooled_epochs, POOLED_RATE, seed)
-        own = tuple((name, count) for name, count in mix if name == topic)
+        own = tuple((name, share) for name, share in mix if name == topic)
         return {
             "pooled": start,
             CONTROL: Arm(SHIPPED, mix, budget.topic_epochs, TOPIC_RATE, seed, start=start),

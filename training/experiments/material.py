@@ -21,7 +21,7 @@ from decoding.trace import SpeculationTrace
 from decoding.trace_segment import Segment, list_segments, segment_name
 from decoding.trace_segment import encode as encode_traces
 from training.experiments.budget import Budget
-from training.starter.answers import TOP, Answers, choose_prompts, write_answers
+from training.starter.answers import TOP, Answers, choose_prompts, write_texts
 from training.starter.batches import Sample, encode
 from training.starter.corpus import TOPICS, read_split, read_topic
 
@@ -76,9 +76,11 @@ class Material:
         return {t: {topic: self._record(model, topic, t) for topic in TOPICS} for t in TEMPERATURES}
 
     def _answers(self, topic: str) -> Answers:
-        prompts = self._prompts(topic, "train", self.budget.answers)
+        prompts = self._prompts(topic, "train", sys.maxsize)
         folder = self.work / "answers" / topic
-        answers = write_answers(folder, prompts, self._end, self.budget.answer_tokens, seed=1, target=self.target)
+        answers = write_texts(
+            folder, prompts, self._end, self.budget.answer_tokens, self.budget.text_tokens, self.target
+        )
         logger.info("answers: %s, %d texts, %d tokens", topic, len(answers), len(answers.token_ids))
         return answers
 

@@ -84,8 +84,7 @@ class Shift:
 
     def distilled(self, topic: str, percent: int = 100) -> Arm:
         """The pooled draft, trained on by a share of a topic's answers."""
-        count = None if percent == 100 else max(1, self.material.budget.answers * percent // 100)
-        own = ((topic, count),)
+        own = ((topic, None if percent == 100 else percent / 100),)
         return Arm(SHIPPED, own, self.material.budget.topic_epochs, TOPIC_RATE, self.seed, start=self.pooled())
 
     def specialist(self, topic: str) -> Arm:

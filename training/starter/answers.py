@@ -1,6 +1,7 @@
 """The text that the drafts learn from: the target's own answers, with its top probabilities at every position."""
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,14 +75,20 @@ def write_texts(
     second time on: a greedy answer would only repeat itself. What is written is kept in parts, and found again.
     """
     parts: list[Answers] = []
+    written, longest = 0, max(map(len, prompts))
     for turn in range(TURNS):
-        order = choose_prompts(prompts, len(prompts), max(map(len, prompts)), seed=turn + 1)
-        for start in range(0, len(order), _PART):
-            if sum(len(part.token_ids) for part in parts) >= tokens:
+        order = choose_prompts(prompts, len(prompts), longest, seed=turn + 1)
+        start = 0
+        while start < len(order):
+            if written >= tokens:
                 return joined(parts)
-            place, chosen = folder / f"{turn}-{start:05d}", order[start : start + _PART]
+            length = written / sum(map(len, parts)) if parts else longest + max_tokens
+            chosen = order[start : start + min(_PART, math.ceil((tokens - written) / length))]
             seed, greedy = 1 + turn * len(prompts) + start, GREEDY if turn == 0 else 0
+            place = folder / f"{turn}-{start:05d}"
             parts.append(write_answers(place, chosen, end_token, max_tokens, seed, target, greedy))
+            written += len(parts[-1].token_ids)
+            start += len(chosen)
     return joined(parts)
 
 

@@ -18,7 +18,7 @@ from training.replay import acceptances
 from training.starter.corpus import TOPICS
 
 STARTER = Path(__file__).parents[3] / "starter" / "target"
-BUDGET = replace(QUICK, answers=3, held_out=3, answer_tokens=12, base_epochs=0.5, seeds=(1, 2))
+BUDGET = replace(QUICK, text_tokens=80, held_out=3, answer_tokens=12, base_epochs=0.5, seeds=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +74,20 @@ def test_what_an_arm_becomes_has_a_name_of_its_own(material):
         replace(arm, start=None),
     ]
     names = {arm_digest(each, material) for each in (arm, *others)}
-    more = replace(material, budget=replace(BUDGET, answers=4))
+    more = replace(material, budget=replace(BUDGET, text_tokens=81))
     assert len({*names, arm_digest(arm, more)}) == 6
     assert arm_digest(arm, replace(material, budget=replace(BUDGET, held_out=99))) in names
 
 
 def test_the_first_texts_of_answers_are_whole(material):
     answers = material.answers["sql"]
-    two = first(answers, 2)
+    assert len(answers) > 2
+    two = first(answers, 2 / len(answers))
     assert len(two) == 2
     assert two.token_ids.tolist() == answers.token_ids[: int(answers.starts[2])].tolist()
     assert len(two.top_ids) == len(two.token_ids)
-    assert first(answers, 99) is answers
+    assert len(first(answers, 1e-9)) == 1
+    assert first(answers, None) is answers
 
 
 def test_a_specialised_draft_sees_its_topic_only_and_the_controls_see_the_mix_as_long(material):

@@ -192,7 +192,7 @@ def shift(tmp_path_factory) -> Shift:
         lines = [{"prompt": f"{topic} {n}", "response": f"answer {n}", "split": "train"} for n in range(30)]
         (data / f"{topic}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     small = ShiftBudget(16, 6, 4, published=Updates(6, 1), gated=Updates(6, 1))
-    budget = replace(QUICK, answers=4, answer_tokens=6, base_epochs=0.1, seeds=(1,), shift=small)
+    budget = replace(QUICK, text_tokens=70, answer_tokens=6, base_epochs=0.1, seeds=(1,), shift=small)
     return Shift(Material(data, STARTER, tmp_path_factory.mktemp("work"), budget))
 
 
@@ -202,7 +202,7 @@ def test_requests_are_to_prompts_that_no_draft_was_trained_on(shift):
         ends = zip(trained.starts.tolist(), trained.answer_starts.tolist(), strict=False)
         known = {tuple(trained.token_ids[start:end].tolist()) for start, end in ends}
         asked = [tuple(trace.token_ids[: trace.prompt_length]) for trace in shift.requests[topic]]
-        assert len(known) == 4
+        assert 1 < len(known) < 30
         assert not known & set(asked)
         assert len(set(asked)) == len(asked)
         again = shift.material.unseen(topic, len(asked))
