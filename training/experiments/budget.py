@@ -54,7 +54,7 @@ class Budget:
     held_out: int = 120
     max_length: int = 768
     base_epochs: float = 0.2
-    pooled_epochs: float = 1.5
+    pooled_epochs: float = 1.0
     topic_epochs: float = 2.5
     seeds: tuple[int, ...] = (1, 2, 3)
     shift: ShiftBudget = ShiftBudget()

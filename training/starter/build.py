@@ -46,7 +46,7 @@ class Size:
     text_tokens: int = 1_200_000  # of prompts and answers to learn from, a topic
     held_out: int = 40  # prompts to measure by, a topic
     answer_tokens: int = 160
-    general_epochs: float = 3.0
+    general_epochs: float = 2.0
     topic_epochs: float = 3.0
     coverage: float = 0.995  # of the target's answers, by the tokens that a draft's head keeps
 
