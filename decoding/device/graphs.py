@@ -45,8 +45,17 @@ class Graphs:
         replay()
         return outputs
 
+    def beside(self) -> "Graphs":
+        """Further ones, whose keys mean something else, in the same memory."""
+        return Graphs(self._capture)
+
     def __len__(self) -> int:
         return len(self._calls)
+
+
+def graphs_on(device: torch.device) -> Graphs:
+    """CUDA's on a GPU, and none elsewhere."""
+    return cuda_graphs(device) if device.type == "cuda" else Graphs()
 
 
 def cuda_graphs(device: torch.device) -> Graphs:

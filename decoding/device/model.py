@@ -3,32 +3,28 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, zip_longest
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from decoding.cache import KVCache
 from decoding.checkpoint import read_config, read_weights
 from decoding.config import ModelConfig
 from decoding.device import transfer
-from decoding.device.attention import PAGE, attention_for
-from decoding.device.graphs import Graphs, cuda_graphs
-from decoding.device.passes import DraftMode, Network
+from decoding.device.drafting import GREEDY, Layout, run_loop
+from decoding.device.graphs import Graphs, graphs_on
+from decoding.device.passes import Network, make_network, spare_cache
 from decoding.device.placement import Placement
-from decoding.device.rows import EXACT_ROWS, ROW_COUNTS, SPARE_SLOT, Rows, row_count, rows_of
-from decoding.device.sampling import cuts, settings_of
+from decoding.device.rows import EXACT_ROWS, ROW_COUNTS, Rows, row_count, rows_of
 from decoding.device.transfer import upload
 from decoding.device.weights import DeviceWeights
 from decoding.model import PlainGreedy
 from decoding.request import SamplingParams
-from decoding.rotary import rotary_tables
 from decoding.span import Span
 from decoding.span_check import check_draft_room, check_spans
 
 MOST_CAPTURED = 64  # rows; larger passes read prompts and keep the device busy without a graph
-_GREEDY = SamplingParams()
+UNCAPTURED = Graphs()
 
 
 class DeviceModel(PlainGreedy):
@@ -54,29 +50,22 @@ class DeviceModel(PlainGreedy):
         Args:
             graphs: that passes run through; without them, CUDA's on a GPU, and none elsewhere.
         """
-        self.config, self.placement = config, placement
-        device, dtype = placement.device, placement.dtype
-        pages = (max_length + PAGE - 1) // PAGE
-        self.cache = KVCache(config, num_slots + 1, pages * PAGE, dtype, device)
-        self.cache.max_length = max_length
-        spare = self.cache.allocate()
-        assert spare == SPARE_SLOT
-        kept = config.output_token_ids
-        cosines, sines = rotary_tables(config, max_length)
-        self.network = Network(
-            config=config,
-            weights=DeviceWeights(config, weights, device, dtype),
-            cache=self.cache,
-            cosines=cosines.to(device),
-            sines=sines.to(device),
-            output_ids=None if kept is None else torch.tensor(kept, device=device),
-            attend=attention_for(self.cache.keys[0], config.num_heads, placement.exact),
+        kept, device = config.output_token_ids, placement.device
+        cache = spare_cache(config, num_slots, max_length, placement)
+        network = make_network(
+            config,
+            DeviceWeights.fused(config, weights, device, placement.dtype),
+            cache,
+            placement,
+            None if kept is None else torch.tensor(kept, device=device),
         )
-        self.num_weight_bytes = self.network.weights.num_bytes
+        self._set_up(config, network, placement, graphs_on(device) if graphs is None else graphs)
+
+    def _set_up(self, config: ModelConfig, network: Network, placement: Placement, graphs: Graphs) -> None:
+        self.config, self.placement = config, placement
+        self.network, self.cache, self.graphs = network, network.cache, graphs
+        self.num_weight_bytes = network.weights.num_bytes
         self.drafted: Tensor | None = None
-        if graphs is None:
-            graphs = cuda_graphs(device) if device.type == "cuda" else Graphs()
-        self.graphs = graphs
         self._counts = EXACT_ROWS if placement.exact else ROW_COUNTS
 
     @classmethod
@@ -86,7 +75,7 @@ class DeviceModel(PlainGreedy):
 
     def prepare(self, weights: Mapping[str, Tensor]) -> DeviceWeights:
         """Bring another set of weights of the same architecture to the device; may run beside passes."""
-        return DeviceWeights(self.config, weights, self.placement.device, self.placement.dtype)
+        return DeviceWeights.fused(self.config, weights, self.placement.device, self.placement.dtype)
 
     def exchange(self, prepared: DeviceWeights) -> None:
         """Use a prepared set from the next pass on, at the old set's addresses. The cache keeps what those wrote."""
@@ -109,7 +98,7 @@ class DeviceModel(PlainGreedy):
 
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """See `LanguageModel.draft`."""
-        drafted, _ = self.draft_chains(spans, lengths, [_GREEDY] * len(spans), [])
+        drafted, _ = self.draft_chains(spans, lengths, [GREEDY] * len(spans), [])
         return [tokens[:length] for tokens, length in zip(transfer.read(drafted), lengths, strict=True)]
 
     @torch.no_grad()
@@ -132,26 +121,14 @@ class DeviceModel(PlainGreedy):
         check_spans(spans, self.cache, self.config.vocab_size)
         check_draft_room(spans, lengths, self.cache)
         if sum(len(span.token_ids) for span in spans) > ROW_COUNTS[-1]:
-            spans = self._read_ahead(spans)
+            spans = self.read_ahead(spans)
         rows = rows_of(spans, self.cache.lengths)
         assert len(rows.wanted) == len(spans)
-        is_greedy = all(each.is_greedy for each in params)
-        mode = DraftMode(
-            row_count(len(rows), ROW_COUNTS), row_count(len(spans), ROW_COUNTS), max(lengths), cuts(params)
-        )
-        spare, device = [0] * (mode.requests - len(spans)), self.placement.device
-        integers = [*chain(*rows.packed(range(len(rows)), mode.rows)), *rows.wanted, *spare, *lengths, *spare]
-        inputs = [upload(integers, device)]
-        if not is_greedy:
-            settings = settings_of([*params, *[_GREEDY] * len(spare)], self.config.vocab_size)
-            by_step = zip_longest(*uniforms, *[()] * len(spare), fillvalue=0.0)
-            inputs.append(upload([*settings, *by_step], device, torch.float64))
-        draft = partial(self.network.draft, mode=mode)
-        found = self._graphs_for(mode.rows).run(("draft", mode, is_greedy), draft, inputs)
+        layout = Layout.in_order(len(rows), len(spans))
+        found = run_loop(self.network, self._graphs_for(layout.num_rows), layout, rows, lengths, params, uniforms)
         for span, length in zip(spans, lengths, strict=True):
             self.cache.lengths[span.slot] += len(span.token_ids) + length - 1
-        tokens, *laws = (each[: len(spans)].clone() for each in found)  # the next loop may write where this one did
-        return tokens, laws[0] if laws else None
+        return found
 
     def resolve(self, token_ids: Tensor) -> Tensor:
         """Token ids with the drafted ones in place of negative numbers."""
@@ -159,7 +136,7 @@ class DeviceModel(PlainGreedy):
             return token_ids
         return torch.where(token_ids < 0, self.drafted[(-1 - token_ids).clamp(min=0)], token_ids)
 
-    def _read_ahead(self, spans: Sequence[Span]) -> list[Span]:
+    def read_ahead(self, spans: Sequence[Span]) -> list[Span]:
         """Read and commit all rows but the last of each span; what is left."""
         counts = [len(span.token_ids) - 1 for span in spans]
         pairs = list(zip(spans, counts, strict=True))
@@ -192,7 +169,7 @@ class DeviceModel(PlainGreedy):
         return (self.network.logits(hidden) if has_head else hidden,)
 
     def _graphs_for(self, rows: int) -> Graphs:
-        return self.graphs if rows <= MOST_CAPTURED else _UNCAPTURED
+        return self.graphs if rows <= MOST_CAPTURED else UNCAPTURED
 
     def _known(self, span: Span) -> Span:
         """The span with a known token in place of each drafted one."""
@@ -200,6 +177,3 @@ class DeviceModel(PlainGreedy):
             return span
         assert min(span.token_ids) >= -len(self.drafted)
         return replace(span, token_ids=[max(0, token_id) for token_id in span.token_ids])
-
-
-_UNCAPTURED = Graphs()

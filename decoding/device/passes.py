@@ -8,19 +8,24 @@ from torch.nn import functional
 
 from decoding.cache import KVCache
 from decoding.config import ModelConfig
-from decoding.device.attention import Attend, masked_attention
+from decoding.device.attention import PAGE, Attend, attention_for, masked_attention
+from decoding.device.layers import embed, float_logits, linear, rms_norm, rotate, widen
+from decoding.device.placement import Placement
 from decoding.device.rows import PLACE, POSITION, SLOT, SPARE_SLOT, TOKEN
 from decoding.device.sampling import choose, laws_of
 from decoding.device.weights import DeviceLayer, DeviceWeights
+from decoding.rotary import rotary_tables
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """All tensors of a model, at addresses that never change.
+    """All tensors of a model, at addresses that never change; or of several stacked drafts.
+
+    A pass over stacked weights [drafts, ...] has equally many rows of each draft, those of the first one first.
 
     Attributes:
         cosines, sines: float32 [length, head_dim / 2].
-        output_ids: the token ids that the head covers, if not all.
+        output_ids: the token ids that the head covers, if not all; see `decoding.device.layers.widen`.
     """
 
     config: ModelConfig
@@ -40,29 +45,21 @@ class Network:
         """
         eps = self.config.rms_norm_eps
         angles = self.cosines[rows[POSITION], None], self.sines[rows[POSITION], None]
-        hidden = self.weights.embedding[rows[TOKEN]]
+        hidden = embed(self.weights.embedding, rows[TOKEN])
         for index, layer in enumerate(self.weights.layers):
-            hidden = hidden + self._attention(
-                index, layer, _rms_norm(hidden, layer.input_norm, eps), rows, angles, mask
-            )
-            wide = functional.linear(_rms_norm(hidden, layer.post_norm, eps), layer.gate_up, layer.gate_up_bias)
+            hidden = hidden + self._attention(index, layer, rms_norm(hidden, layer.input_norm, eps), rows, angles, mask)
+            wide = linear(rms_norm(hidden, layer.post_norm, eps), layer.gate_up, layer.gate_up_bias)
             gates, ups = wide.chunk(2, dim=-1)
-            hidden = hidden + functional.linear(functional.silu(gates) * ups, layer.down, layer.down_bias)
-        return _rms_norm(hidden, self.weights.final_norm, eps)
+            hidden = hidden + linear(functional.silu(gates) * ups, layer.down, layer.down_bias)
+        return rms_norm(hidden, self.weights.final_norm, eps).flatten(0, -2)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """float32 [rows, vocab_size], summed in float32 whatever the dtype: 16-bit logits tie too often."""
+        """float32 [rows, vocab_size] of rows as `hidden` gives them, or of equally many of each stacked draft."""
         head = self.weights.head
-        if head.dtype == torch.float32:
-            logits = functional.linear(hidden, head)
-        elif head.device.type == "cpu":
-            logits = functional.linear(hidden.float(), head.float())
-        else:
-            logits = torch.mm(hidden, head.t(), out_dtype=torch.float32)
-        if self.output_ids is None:
-            return logits
-        wide = logits.new_full((len(logits), self.config.vocab_size), -torch.inf)
-        return wide.index_copy(1, self.output_ids, logits)
+        logits = float_logits(hidden.view(*head.shape[:-2], -1, hidden.size(-1)), head)
+        if self.output_ids is not None:
+            logits = widen(logits, self.output_ids, self.config.vocab_size)
+        return logits.flatten(0, -2)
 
     def draft(self, integers: Tensor, dice: Tensor | None = None, *, mode: "DraftMode") -> tuple[Tensor, ...]:
         """Run rows, then let each request go on, token by token.
@@ -106,12 +103,13 @@ class Network:
         mask: Tensor | None,
     ) -> Tensor:
         config, eps = self.config, self.config.rms_norm_eps
-        qkv = functional.linear(normed, layer.qkv, layer.qkv_bias).view(len(normed), -1, config.head_dim)
+        qkv = linear(normed, layer.qkv, layer.qkv_bias).view(*normed.shape[:-1], -1, config.head_dim)
         sizes = [config.num_heads, config.num_kv_heads, config.num_kv_heads]
-        queries, keys, values = torch.split(qkv, sizes, dim=1)
+        queries, keys, values = torch.split(qkv, sizes, dim=-2)
         if layer.query_norm is not None and layer.key_norm is not None:
-            queries, keys = _rms_norm(queries, layer.query_norm, eps), _rms_norm(keys, layer.key_norm, eps)
-        queries, keys = _rotate(queries, *angles), _rotate(keys, *angles)
+            queries, keys = rms_norm(queries, layer.query_norm, eps), rms_norm(keys, layer.key_norm, eps)
+        queries, keys, values = (each.flatten(0, -3) for each in (queries, keys, values))
+        queries, keys = rotate(queries, *angles), rotate(keys, *angles)
         slots, places = rows[SLOT], rows[PLACE]
         all_keys, all_values = self.cache.keys[index], self.cache.values[index]
         all_keys[slots, :, places] = keys
@@ -120,7 +118,7 @@ class Network:
             attended = self.attend(queries, all_keys, all_values, slots, places)
         else:
             attended = masked_attention(queries, all_keys, all_values, slots, mask)
-        return functional.linear(attended.flatten(1), layer.out, layer.out_bias)
+        return linear(attended.reshape(*normed.shape[:-1], -1), layer.out, layer.out_bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +131,27 @@ class DraftMode:
     has_cuts: bool
 
 
-def _rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
-    return functional.rms_norm(x, scale.shape, scale, eps)
+def spare_cache(config: ModelConfig, num_slots: int, max_length: int, placement: Placement) -> KVCache:
+    """A cache of one slot more than is asked for: padding rows write there. Slots are whole pages."""
+    pages = (max_length + PAGE - 1) // PAGE
+    cache = KVCache(config, num_slots + 1, pages * PAGE, placement.dtype, placement.device)
+    cache.max_length = max_length
+    spare = cache.allocate()
+    assert spare == SPARE_SLOT
+    return cache
 
 
-def _rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotate pairs (i, i + dim / 2) of ``x`` [rows, heads, dim] by angles [rows, 1, dim / 2], in float32."""
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1).to(x.dtype)
+def make_network(
+    config: ModelConfig, weights: DeviceWeights, cache: KVCache, placement: Placement, output_ids: Tensor | None
+) -> Network:
+    """Weights and cache with what else a pass needs."""
+    cosines, sines = rotary_tables(config, cache.max_length)
+    return Network(
+        config=config,
+        weights=weights,
+        cache=cache,
+        cosines=cosines.to(placement.device),
+        sines=sines.to(placement.device),
+        output_ids=output_ids,
+        attend=attention_for(cache.keys[0], config.num_heads, placement.exact),
+    )

@@ -20,6 +20,7 @@ from decoding.device.attention import paged_attention
 from decoding.device.loop import make_loop
 from decoding.device.model import DeviceModel
 from decoding.device.placement import Placement
+from decoding.device.stack import DraftStack
 from decoding.device.verification import Chains, verify_greedily
 from decoding.drafter import Drafter
 from decoding.request import SamplingParams
@@ -27,7 +28,7 @@ from decoding.span import Span
 from drafts.device_drafter import DeviceDrafter
 from drafts.prompt_lookup import PromptLookup
 from tests.decoding.device.pretend import pretend_gpu
-from tests.decoding.device.tiny import CONFIG, TOKEN_IDS, request_of, tiny_model
+from tests.decoding.device.tiny import CONFIG, TOKEN_IDS, request_of, tiny_model, tiny_stack
 
 
 class Crossings(TorchDispatchMode):
@@ -129,6 +130,39 @@ def test_a_draft_loop_waits_for_nothing(placement: Placement) -> None:
             assert laws is None if params.is_greedy else laws.shape == (2, longest, 61)
             assert crossings.to_host == []
             assert len(crossings.to_device) == (1 if params.is_greedy else 2)
+
+
+def stack_of(placement: Placement, is_trimmed: bool) -> DraftStack:
+    """Two drafts in three places, whose heads differ if they are trimmed."""
+    kept = [(3, 4, 5), (1, 2, 3, 4)] if is_trimmed else [None, None]
+    drafts = [model(placement, seed=n, config=replace(CONFIG, output_token_ids=kept[n])) for n in range(2)]
+    return tiny_stack(drafts, 3, placement, head_size=4 if is_trimmed else None)
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+def test_a_loop_of_stacked_drafts_waits_for_nothing(placement: Placement, is_trimmed: bool) -> None:
+    """One loop for requests of two drafts: up go integers, where each request sits, and dice where there are any."""
+    stack = stack_of(placement, is_trimmed)
+    spans = [Span(1, [1, 2], logits_from=1), Span(2, [3]), Span(3, [4])]
+    for params in (SamplingParams(), SamplingParams(temperature=1.0, top_p=0.5)):
+        noise = [] if params.is_greedy else [[0.5], [0.5] * 3, [0.5] * 2]
+        with Crossings() as crossings:
+            tokens, laws = stack.draft_chains([0, 1, 0], spans, [1, 3, 2], [params] * 3, noise)
+        assert (tokens.shape, tokens.device) == ((3, 3), placement.device)
+        assert laws is None if params.is_greedy else (laws.shape, laws.dtype) == ((3, 3, 61), torch.float32)
+        assert crossings.to_host == []
+        assert len(crossings.to_device) == (2 if params.is_greedy else 3)
+
+
+def test_a_version_comes_to_its_place_on_the_device(placement: Placement) -> None:
+    """Weights are copied within the device; what goes up is which tokens a trimmed head keeps."""
+    for is_trimmed in (False, True):
+        stack, kept = stack_of(placement, is_trimmed), (5, 6) if is_trimmed else None
+        newer = model(placement, seed=3, config=replace(CONFIG, output_token_ids=kept))
+        with Crossings() as crossings:
+            stack.exchange(1, newer.config, newer.network.weights)
+        assert crossings.to_host == []
+        assert len(crossings.to_device) == is_trimmed
 
 
 def test_weights_are_exchanged_on_the_device(placement: Placement) -> None:

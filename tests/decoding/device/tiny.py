@@ -1,5 +1,6 @@
 """Tiny random models of one shape, for the device's code on any device."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from decoding.config import ModelConfig
 from decoding.device.graphs import Graphs
 from decoding.device.model import DeviceModel
 from decoding.device.placement import CPU, Placement
+from decoding.device.stack import DraftStack
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
 
@@ -61,6 +63,22 @@ def tiny_model(
     """A model on ``placement``; one that mostly agrees with the model of the seed ``close_to``, if that is given."""
     like = None if close_to is None else tiny_weights(config, close_to)
     return DeviceModel(config, tiny_weights(config, seed, like), num_slots, max_length, placement, graphs)
+
+
+def tiny_stack(
+    drafts: Sequence[DeviceModel],
+    num_places: int,
+    placement: Placement = CPU,
+    graphs: Graphs | None = None,
+    num_slots: int = 8,
+    max_length: int = 64,
+    head_size: int | None = None,
+) -> DraftStack:
+    """A stack that holds ``drafts`` in its first places."""
+    stack = DraftStack(drafts[0].config, num_places, num_slots, max_length, placement, head_size, graphs)
+    for place, draft in enumerate(drafts):
+        stack.exchange(place, draft.config, draft.network.weights)
+    return stack
 
 
 def small_config(vocab_size: int) -> ModelConfig:
