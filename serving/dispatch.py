@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -21,6 +22,7 @@ class Ticket:
     """A request that the worker knows; what comes back waits in ``inbox``."""
 
     request_id: str
+    opened: float  # by the event loop's clock
     inbox: asyncio.Queue[Output | PolydraftError] = field(default_factory=asyncio.Queue)
     routing: Routing | None = None
     is_over: bool = False  # the worker has nothing more to say
@@ -38,6 +40,7 @@ class Dispatcher:
         control: the worker listens at its other end for requests that leave.
         capacity: most requests in the worker, running and waiting.
         observer: looks on, and is told after those who wait.
+        kill: ends the process of a number.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class Dispatcher:
         capacity: int,
         deadline_seconds: float,
         observer: Observer | None = None,
+        kill: Callable[[int], None] = lambda pid: os.kill(pid, signal.SIGKILL),
     ):
         self._observer = observer or Observer()
         self._news, self._submit, self._control = FrameReader(news), submit, control
         self._capacity, self._deadline_seconds = capacity, deadline_seconds
         self._tickets: dict[str, Ticket] = {}
+        self._kill, self._heard = kill, 0.0  # when the worker's last message came
         self.status: Status | None = None
         self.worker_died = False
 
@@ -67,11 +72,12 @@ class Dispatcher:
             raise WorkerLostError("the model process died", do="it is being started again: try again shortly")
         if len(self._tickets) >= self._capacity:
             raise QueueFullError(f"all {self._capacity} places are taken", do="try again shortly")
-        ticket = Ticket(job.request_id)
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(job.request_id, loop.time())
         self._tickets[job.request_id] = ticket
         self._observer.opened(job)
         self._submit(job)
-        ticket.timer = asyncio.get_running_loop().call_later(self._deadline_seconds, self._expire, ticket)
+        ticket.timer = loop.call_later(self._deadline_seconds, self._expire, ticket)
         return ticket
 
     def close(self, ticket: Ticket) -> None:
@@ -79,7 +85,7 @@ class Dispatcher:
         if self._tickets.pop(ticket.request_id, None) is None:
             return
         self._observer.closed(ticket.request_id, ticket.is_answered)
-        if ticket.timer is not None:
+        if ticket.timer is not None and self._heard >= ticket.opened:  # else it stays, and notices if that goes on
             ticket.timer.cancel()
         if not ticket.is_over and not self.worker_died:
             self._control.send(Leave(ticket.request_id, ticket.is_answered))
@@ -101,7 +107,7 @@ class Dispatcher:
         if self.status is None or self.status.pid != message.status.pid:
             self.worker_died = False
             self._watch(message.status.pid)
-        self.status = message.status
+        self.status, self._heard = message.status, asyncio.get_running_loop().time()
         for request_id, routing in message.routings.items():
             if request_id in self._tickets:
                 self._tickets[request_id].routing = routing
@@ -120,10 +126,15 @@ class Dispatcher:
             self._observer.failed(request_id, "error")
 
     def _expire(self, ticket: Ticket) -> None:
-        error = DeadlineError(f"no answer within {self._deadline_seconds:g} s", do="ask for fewer tokens")
-        ticket.inbox.put_nowait(error)
-        self._observer.failed(ticket.request_id, "deadline")
-        self.close(ticket)  # frees the slot even if the client has stopped reading
+        if ticket.request_id in self._tickets:
+            error = DeadlineError(f"no answer within {self._deadline_seconds:g} s", do="ask for fewer tokens")
+            ticket.inbox.put_nowait(error)
+            self._observer.failed(ticket.request_id, "deadline")
+            self.close(ticket)  # frees the slot even if the client has stopped reading
+        if self.status is not None and not self.worker_died and self._heard < ticket.opened:
+            # Not a word after any step for a whole deadline: it hangs, and will not end by itself.
+            logger.error("the model process has been silent for %g s and is ended", self._deadline_seconds)
+            self._kill(self.status.pid)
 
     def _watch(self, pid: int) -> None:
         """Notice the worker's death at once. Elsewhere than on Linux the deadline has to do."""

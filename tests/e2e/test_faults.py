@@ -92,6 +92,20 @@ def test_a_killed_worker_comes_back(deployment: Deployment, tmp_path: Path) -> N
         assert running.wait_gone() == {}
 
 
+def test_a_worker_that_hangs_is_ended_and_comes_back(deployment: Deployment, tmp_path: Path) -> None:
+    """It is stopped in the middle: whoever waits gets an error at the deadline, and the next worker serves the same."""
+    impatient = changed(deployment, serving={**deployment.serving.model_dump(), "deadline_seconds": 4.0})
+    with server(impatient, tmp_path) as running, ThreadPoolExecutor() as pool:
+        before, first = text(running), running.worker()
+        os.kill(first, signal.SIGSTOP)
+        stuck = pool.submit(ask, running)
+        assert stuck.result().status_code == 504
+        wait_for(running, "not ready")
+        wait_for(running, "ready")
+        assert text(running) == before
+        assert running.worker() != first
+
+
 def test_a_worker_that_cannot_live_ends_the_server(deployment: Deployment, tmp_path: Path) -> None:
     """Started again a few times; then the supervisor is told by exit code 2, and nothing is left."""
     with server(deployment, tmp_path) as running:

@@ -24,7 +24,8 @@ class Bench:
         self.control: Connection = control
         news, self.worker_news = multiprocessing.Pipe(duplex=False)
         self.news: Connection = news
-        self.dispatcher = Dispatcher(news, self.jobs.append, control, capacity, deadline)
+        self.killed: list[int] = []
+        self.dispatcher = Dispatcher(news, self.jobs.append, control, capacity, deadline, kill=self.killed.append)
         self.pid = pid or multiprocessing.current_process().pid or 0
 
     def say(self, *outputs: Output, **more: Any) -> None:
@@ -113,6 +114,39 @@ class TestDispatcher:
             ticket = bench.dispatcher.open(job("a"))
             assert isinstance(await asyncio.wait_for(ticket.inbox.get(), 5), DeadlineError)
             assert bench.told() == [Leave("a", is_answered=False)]
+
+        run(bench, test)
+
+    @pytest.mark.parametrize("leaves", [False, True])
+    def test_a_worker_that_says_nothing_for_a_whole_deadline_is_ended(self, leaves: bool) -> None:
+        """It hangs; also where its clients have less patience than the deadline has."""
+        bench = Bench(deadline=0.05)
+
+        async def test() -> None:
+            bench.say()
+            while bench.dispatcher.status is None:
+                await asyncio.sleep(0.001)
+            ticket = bench.dispatcher.open(job("a"))
+            if leaves:
+                bench.dispatcher.close(ticket)
+            assert not bench.killed
+            await asyncio.sleep(0.1)
+            assert bench.killed == [bench.pid]
+
+        run(bench, test)
+
+    def test_a_worker_that_is_only_slow_lives(self) -> None:
+        """It has steps to tell of, though none for this request."""
+        bench = Bench(deadline=0.05)
+
+        async def test() -> None:
+            bench.say()
+            ticket = bench.dispatcher.open(job("a"))
+            await asyncio.sleep(0.01)
+            bench.say(output("b"))
+            assert isinstance(await asyncio.wait_for(ticket.inbox.get(), 5), DeadlineError)
+            await asyncio.sleep(0.02)
+            assert not bench.killed
 
         run(bench, test)
 

@@ -28,7 +28,7 @@ def read(generation: Generation, *outputs: Output | ServerError) -> list[Piece]:
 
 
 def generation(codec: TextCodec, *stops: str) -> Generation:
-    return Generation(Ticket("r"), codec, codec.encode("a"), stops)
+    return Generation(Ticket("r", 0), codec, codec.encode("a"), stops)
 
 
 class TestGeneration:

@@ -22,7 +22,7 @@ def output(token_ids: list[int], drafted: int, last: Origin, refused: int | None
 
 def pieces(codec: TextCodec, *told: tuple[Routing, Output]) -> list[Piece]:
     async def run() -> list[Piece]:
-        ticket = Ticket("r")
+        ticket = Ticket("r", 0)
         generation = Generation(ticket, codec, [5], ())
         reader, found = generation.pieces(), []
         for routing, each in told:

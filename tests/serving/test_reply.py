@@ -19,7 +19,7 @@ def answers(codec: TextCodec, *texts: str, logprobs: bool = False) -> list[Gener
     """Answers whose tokens have all arrived, two a target run."""
     made = []
     for text in texts:
-        ticket = Ticket("r")
+        ticket = Ticket("r", 0)
         ticket.routing = Routing("sql", "sql@v1", 0.9, "topic")
         token_ids = codec.encode(text)
         for run, start in enumerate(range(0, len(token_ids), 2), start=1):
@@ -122,7 +122,7 @@ class TestLogprobs:
     def test_a_piece_without_text_still_tells_its_tokens(self, codec: TextCodec) -> None:
         """Half a character has a log-probability too."""
         first, second = codec.encode("é")
-        ticket = Ticket("r")
+        ticket = Ticket("r", 0)
         for token_id, reason in ((first, None), (second, "length")):
             said = [TokenLogprob(-1.0)]
             ticket.inbox.put_nowait(Output("r", [token_id], [Origin.PLAIN], reason, SpeculationCounts(1), said))
