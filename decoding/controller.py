@@ -24,6 +24,7 @@ class Source:
         behind: tokens that the draft must be fed before it can propose.
         nodes: rows that a tree of each depth adds to the target run; empty for a chain, which adds its length.
         num_drafts: models that all take a step for each level (merged drafts).
+        joint: what drafters share who take their steps together; None for a drafter by itself.
     """
 
     drafter: str
@@ -32,6 +33,12 @@ class Source:
     behind: int = 0
     nodes: Sequence[int] = ()
     num_drafts: int = 1
+    joint: object = None
+
+    @property
+    def steps(self) -> object:
+        """Equal for sources that share their draft steps."""
+        return self.drafter if self.joint is None else self.joint
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +104,10 @@ class LengthController:
     ) -> tuple[list[Choice], float]:
         """Choices that beat ``price``, and the rate that they reach; nothing and ``price`` itself where none do."""
         choices = [NOTHING] * len(options)
-        sharing: dict[str, int] = {}
+        sharing: dict[object, int] = {}
         for own in options:
             for source in own:
-                sharing[source.drafter] = sharing.get(source.drafter, 0) + 1
+                sharing[source.steps] = sharing.get(source.steps, 0) + 1
         for _ in range(3):
             sources = self._sources(options, sharing, rows, price)
             if not any(sources):
@@ -131,7 +138,7 @@ class LengthController:
         return self._rows[rows] if rows < _TABLE else self.costs.target_run(rows)
 
     def _sources(
-        self, options: Sequence[Sequence[Source]], sharing: Mapping[str, int], rows: int, price: float
+        self, options: Sequence[Sequence[Source]], sharing: Mapping[object, int], rows: int, price: float
     ) -> list[Source | None]:
         """The best source of each request at ``price``, None where none pays; ``sharing``: requests of each draft."""
         ahead = max(1, len(options))  # a token each: later rows may cost more, which the scan finds out
@@ -140,7 +147,7 @@ class LengthController:
         for sources in options:
             best, most = None, 0.0
             for source in sources:
-                share = sharing[source.drafter]
+                share = sharing[source.steps]
                 if source.nodes:
                     worth = self._tree_worth(source, row, price, share)
                 else:
@@ -186,7 +193,7 @@ class LengthController:
         ]
         tokens.sort()  # a request's own stay in order: its chances fall, and ties are equal
         lengths, table, base = [0] * len(sources), self._rows, extra
-        drafting: dict[str, tuple[int, int]] = {}  # requests and deepest token of each draft
+        drafting: dict[object, tuple[int, int]] = {}  # requests and deepest token of each draft
         expected, best, best_rate = float(emitting), 0, price
         for count, (minus_gain, index) in enumerate(tokens, start=1):
             source = sources[index]
@@ -199,14 +206,14 @@ class LengthController:
                 expected -= minus_gain
                 rows += 1
             if not source.is_free:
-                requests, depth = drafting.get(source.drafter, (0, 0))
+                requests, depth = drafting.get(source.steps, (0, 0))
                 more, deeper = requests + (length == 1), max(depth, length)
                 if deeper > depth or more > requests:
                     if source.nodes:
                         base += self._drafting(source, more, deeper) - self._drafting(source, requests, depth)
                     else:
                         base += deeper * self._draft[more] - depth * self._draft[requests]
-                    drafting[source.drafter] = more, deeper
+                    drafting[source.steps] = more, deeper
             rate = expected / ((table[rows] if rows < _TABLE else self._target(rows)) + base)
             if rate > best_rate:
                 best_rate, best = rate, count

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from decoding.acceptance import AcceptanceEstimate
 from decoding.controller import Choice, LengthController, Source
 from decoding.drafter import Drafter
+from decoding.joint import joint_of
 from decoding.request import Request
 
 Plan = tuple[str | None, int]  # a drafter and a number of tokens
@@ -76,7 +77,7 @@ class ProposalPlanner:
         longest = min(self._lengths.longest, request.num_remaining - 1)
         nodes = _nodes(drafter, longest)
         survival = self._estimate(request, name).survival(len(nodes) or longest)
-        return Source(name, survival, drafter.num_drafts == 0, behind, nodes, drafter.num_drafts)
+        return Source(name, survival, drafter.num_drafts == 0, behind, nodes, drafter.num_drafts, joint_of(drafter))
 
     def _choice_or_trial(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
         """The choice, or one token of the own drafter where nothing else would ever be learned about it."""

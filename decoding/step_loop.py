@@ -15,6 +15,7 @@ from torch import Tensor
 from decoding.controller import LengthController
 from decoding.drafter import Drafter
 from decoding.emission import Emission, Recorder, add_logprobs, refused_token
+from decoding.joint import Order, propose_all
 from decoding.laws import Law, laws
 from decoding.model import LanguageModel
 from decoding.planner import ProposalPlanner
@@ -198,9 +199,11 @@ class StepLoop:
             if name is not None and length:
                 turn.drafter = name
                 groups.setdefault(name, []).append((turn, length))
-        for name, group in groups.items():
-            lengths = [length for _, length in group]
-            proposals = self.drafters[name].propose([turn.request for turn, _ in group], lengths)
+        orders = [
+            Order(self.drafters[name], [turn.request for turn, _ in group], [length for _, length in group])
+            for name, group in groups.items()
+        ]
+        for group, proposals in zip(groups.values(), propose_all(orders), strict=True):
             for (turn, _), proposal in zip(group, proposals, strict=True):
                 turn.proposal = proposal
 

@@ -7,6 +7,7 @@ import torch
 
 from decoding.device.proposal import on_host
 from decoding.drafter import Drafter
+from decoding.joint import Order, propose_all
 from decoding.proposal import EMPTY, Proposal
 from decoding.request import Origin, Request
 
@@ -78,7 +79,8 @@ class MergedDrafter:
 
     def propose(self, requests: Sequence[Request], num_draft_tokens: Sequence[int]) -> list[Proposal]:
         """The union of the drafters' proposals for each request."""
-        by_drafter = [on_host(drafter.propose(requests, num_draft_tokens)) for drafter in self._drafters.values()]
+        orders = [Order(drafter, requests, num_draft_tokens) for drafter in self._drafters.values()]
+        by_drafter = [on_host(proposals) for proposals in propose_all(orders)]
         unions = [merge(proposals) for proposals in zip(*by_drafter, strict=True)]
         for request, union in zip(requests, unions, strict=True):
             self._nodes[request.request_id] = union.nodes

@@ -27,6 +27,7 @@ from decoding.request import SamplingParams
 from decoding.span import Span
 from drafts.device_drafter import DeviceDrafter
 from drafts.prompt_lookup import PromptLookup
+from drafts.stacked_drafter import StackedDrafts
 from tests.decoding.device.pretend import pretend_gpu
 from tests.decoding.device.tiny import CONFIG, TOKEN_IDS, request_of, tiny_model, tiny_stack
 
@@ -202,6 +203,21 @@ def test_a_step_reads_once(kinds: list[str], placement: Placement, reads: list[l
         assert reads[-1][0] == len(kinds)
         assert reads[-1][1] <= 3 + 2
     assert loop.num_running == len(kinds)
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+def test_a_step_with_stacked_drafts_reads_once(is_trimmed: bool, placement: Placement, reads: list[list[int]]) -> None:
+    """Greedy, sampled and cut requests of two drafts in one loop."""
+    joint = StackedDrafts(stack_of(placement, is_trimmed))
+    drafters: dict[str, Drafter] = {str(place): joint.drafter(joint.stack.drafts[place]) for place in range(2)}
+    loop = make_loop(model(placement, num_slots=6), drafters, num_draft_tokens=3)
+    for number, kind in enumerate(["greedy", "sampled", "cut", "greedy"]):
+        loop.admit(request_of(number, [1, 0, 1, 0], KINDS[kind][1], str(number % 2)))
+    for steps in (1, 2, 3):
+        with Crossings() as crossings:
+            loop.step()
+        assert crossings.to_host == []
+        assert [shape[0] for shape in reads] == [4] * steps
 
 
 def test_a_look_in_the_middle_of_a_step_is_found(placement: Placement, monkeypatch: pytest.MonkeyPatch) -> None:
