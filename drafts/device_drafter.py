@@ -16,15 +16,16 @@ class DeviceDrafter(ModelDrafter):
     Requests with penalties or a bias are drafted for token by token, since their laws need the tokens on the host.
     """
 
+    model: DeviceModel
+
     def __init__(self, model: DeviceModel, prior_alpha: float = 0.65):
         super().__init__(model, prior_alpha)
-        self._device_model = model
 
     def _draft_greedily(self, requests: Sequence[Request], lengths: Sequence[int]) -> list[Proposal]:
         params = [request.sampling for request in requests]
         is_drawn = not all(each.is_greedy for each in params)
         dice = [noise(*pair) for pair in zip(requests, lengths, strict=True)] if is_drawn else []
-        drafted, laws = self._device_model.draft_chains(self._spans(requests), lengths, params, dice)
+        drafted, laws = self.model.draft_chains(self._spans(requests), lengths, params, dice)
         return [
             DeviceProposal.drawn(drafted[row, :length], None if laws is None else laws[row, :length])
             for row, length in enumerate(lengths)

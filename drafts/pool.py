@@ -1,7 +1,7 @@
 """The drafters of a deployment by name, within a memory budget."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from drafts.merged_drafter import MergedDrafter
 from drafts.model_drafter import ModelDrafter
 from drafts.prompt_lookup import PromptLookup
 from drafts.soundness import check_sound
+from drafts.stacks import DraftStacks
 from drafts.tree_drafter import TreeDrafter
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class DraftPool(Mapping[str, Drafter]):
         prompt_lookup: whether proposals from the request's own text are allowed.
         memory_bytes: budget for weights and caches of all loaded drafts.
         expansion: the trees that drafts grow; None for chains.
+        stacks: where drafts of one shape come together on a device; None where each keeps a model of its own.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class DraftPool(Mapping[str, Drafter]):
         prompt_lookup: bool = True,
         memory_bytes: int = 512 << 20,
         expansion: Expansion | None = None,
+        stacks: DraftStacks | None = None,
     ):
         self.specs = dict(specs)
         self._load = load
         self._memory_bytes = memory_bytes
-        self._expansion = expansion
+        self._expansion, self._stacks = expansion, stacks
         self._lookup = PromptLookup() if prompt_lookup else None
         self._models: dict[str, ModelDrafter] = {}  # least recently used first
         self._merged: dict[str, MergedDrafter] = {}
@@ -121,11 +124,12 @@ class DraftPool(Mapping[str, Drafter]):
         for name, spec in self.specs.items():
             if name in self._models:
                 continue
-            drafter = self._drafter(spec)
-            if self.used_bytes + drafter.num_bytes > self._memory_bytes:
+            self._models[name] = self._drafter(spec)
+            self._settle()
+            if self.used_bytes > self._memory_bytes:
                 logger.info("drafts.memory_mb has no room for %s now: it is loaded when it is asked for", spec.label)
+                del self._models[name]
                 return
-            self._models[name] = drafter
 
     def loaded(self, spec: DraftSpec) -> ModelDrafter:
         """A drafter for another version of a draft, beside the one that serves; may run in a thread of its own.
@@ -147,10 +151,11 @@ class DraftPool(Mapping[str, Drafter]):
         self.specs[spec.name] = spec
         if spec.name not in self._models:
             return  # nobody uses it; loaded again when somebody does
+        before = self._models[spec.name]
+        before.clear()
         self._models[spec.name] = drafter
-        stale = [merged for merged in self._merged if spec.name in merged.split(AND)]
-        for merged in stale:
-            self._merged[merged] = MergedDrafter({part: self._models[part] for part in merged.split(AND)})
+        self._merge_anew([spec.name])
+        self._settle([before])  # which may yet be held
 
     def hold(self, spec: DraftSpec, drafter: ModelDrafter) -> str:
         """Keep a version that was replaced beside the new one, under its label; returns that."""
@@ -163,8 +168,11 @@ class DraftPool(Mapping[str, Drafter]):
     def let_go(self, label: str) -> None:
         """Drop what `hold` kept. Nobody may use it any more."""
         del self.specs[label]
-        self._models.pop(label, None)
+        drafter = self._models.pop(label, None)
+        if drafter is not None and drafter not in self._models.values():
+            drafter.clear()
         self._held.discard(label)
+        self._settle()
 
     def current(self, name: str) -> tuple[DraftSpec, ModelDrafter] | None:
         """What proposes under a name now; None where it is not loaded."""
@@ -174,11 +182,26 @@ class DraftPool(Mapping[str, Drafter]):
         for name in names:
             known = name in self._models
             self._models[name] = self._models.pop(name) if known else self._drafter(self.specs[name])
+        self._settle()
         for idle in [other for other in self._models if other not in (*names, GENERAL, *self._held)]:
             if self.used_bytes <= self._memory_bytes:
                 break
             if not self._is_used(idle):
                 self._drop(idle)
+        self._settle()  # where others have left
+
+    def _settle(self, kept: Sequence[ModelDrafter] = ()) -> None:
+        """Let drafts that have come, or found no place before, join those of their shape."""
+        if self._stacks is not None:
+            moved = self._stacks.settle(self._models, kept)
+            self._models.update(moved)
+            self._merge_anew(moved)
+
+    def _merge_anew(self, changed: Collection[str]) -> None:
+        for merged in self._merged:
+            parts = merged.split(AND)
+            if any(part in changed for part in parts):
+                self._merged[merged] = MergedDrafter({part: self._models[part] for part in parts})
 
     def _drafter(self, spec: DraftSpec) -> ModelDrafter:
         model = self._load(spec.folder)
@@ -199,4 +222,4 @@ class DraftPool(Mapping[str, Drafter]):
     @property
     def used_bytes(self) -> int:
         """Memory of the loaded drafts, caches included."""
-        return sum(drafter.num_bytes for drafter in self._models.values())
+        return sum(drafter.num_bytes for drafter in {*self._models.values()})

@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 
+from decoding.checkpoint import read_config
 from decoding.controller import LengthController
 from decoding.cost_store import stored_or_measured
 from decoding.device.loop import make_loop
@@ -11,6 +12,7 @@ from decoding.model import LanguageModel
 from decoding.native.build import cache_folder
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
+from drafts.stacks import DraftStacks
 from router.encoder import load_encoder
 from router.process import RouterProcess
 from serving.auditing import Auditor
@@ -30,7 +32,11 @@ def build_engine(plan: Plan) -> Engine:
     """
     load = partial(load_draft, num_slots=plan.slots, max_length=plan.max_length, placement=plan.placement)
     target = load_model(plan.target, plan.slots, plan.max_length, placement=plan.placement)
-    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion)
+    stacks = None
+    if not plan.placement.is_cpu:
+        known = [read_config(spec.folder) for spec in plan.drafts.values()]
+        stacks = DraftStacks(known, plan.slots, plan.draft_memory_bytes)
+    pool = DraftPool(plan.drafts, load, plan.prompt_lookup, plan.draft_memory_bytes, plan.expansion, stacks)
     router = None
     if plan.router is not None:
         encoder = partial(load_encoder, plan.embedding, plan.router_max_tokens)

@@ -95,6 +95,11 @@ class DraftStack:
         self._network = make_network(self.shape, weights, self.cache, placement, ids)
         self.drafts = [self._draft(place) for place in range(num_places)]
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all places, used or not, and of the cache."""
+        return self._network.weights.num_bytes + self.cache.num_bytes
+
     def refusal(self, config: ModelConfig) -> str | None:
         """Why a draft cannot be in this stack; None if it can."""
         ours, theirs = asdict(self.shape), asdict(shape_of(config))
