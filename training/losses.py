@@ -7,15 +7,17 @@ that row i of the targets is the law of; pairing the two is the business of `tra
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from training import divergences
-from training.divergences import forward_kl, total_variation
+from training.divergences import total_variation
 
 __all__ = [
+    "DIVERGENCES",
     "LOSSES",
     "DenseTargets",
     "Loss",
@@ -23,11 +25,7 @@ __all__ = [
     "Targets",
     "acceptance",
     "agreement",
-    "argmax_cross_entropy",
-    "forward_kl",
-    "jensen_shannon",
-    "lk_hybrid",
-    "total_variation",
+    "mixture",
 ]
 
 
@@ -39,9 +37,38 @@ class Targets(Protocol):
         """The teacher's most probable token, [n]."""
         ...
 
-    def laws(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Student's and teacher's law over the same outcomes, both [n, outcomes], from logits [n, vocab_size]."""
+    def log_law(self, logits: Tensor) -> Tensor:
+        """The student's log-probabilities of the tokens that are told apart, [n, tokens], from [n, vocab_size]."""
         ...
+
+    def best_of(self, log_law: Tensor) -> Tensor:
+        """Those of the teacher's most probable tokens, [n]."""
+        ...
+
+    def laws(self, log_law: Tensor) -> tuple[Tensor, Tensor]:
+        """Student's and teacher's law over the same outcomes, both [n, outcomes]."""
+        ...
+
+
+class _LogProbs(torch.autograd.Function):
+    """log softmax of a few tokens a row.
+
+    Composed of torch's own functions the same takes twice as many passes over [n, vocab_size], which are most of a
+    small draft's training.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, token_ids: Tensor) -> Tensor:
+        total = logits.logsumexp(dim=-1, keepdim=True)
+        ctx.save_for_backward(logits, token_ids, total)
+        return logits.gather(-1, token_ids) - total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        logits, token_ids, total = ctx.saved_tensors
+        found = (logits - total).exp_().mul_(-slope.sum(dim=-1, keepdim=True))
+        return found.scatter_add_(-1, token_ids, slope), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +91,15 @@ class SparseTargets:
         """Mass outside the m tokens, [n]."""
         return (1 - self.probs.sum(dim=-1)).clamp(min=0)
 
-    def laws(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        student = logits.softmax(dim=-1).gather(-1, self.token_ids)
+    def log_law(self, logits: Tensor) -> Tensor:
+        found: Tensor = _LogProbs.apply(logits, self.token_ids)  # type: ignore[no-untyped-call]
+        return found
+
+    def best_of(self, log_law: Tensor) -> Tensor:
+        return log_law[:, 0]
+
+    def laws(self, log_law: Tensor) -> tuple[Tensor, Tensor]:
+        student = log_law.exp()
         student = torch.cat([student, (1 - student.sum(dim=-1, keepdim=True)).clamp(min=0)], dim=-1)
         return student, torch.cat([self.probs, self.tail[:, None]], dim=-1)
 
@@ -80,40 +114,45 @@ class DenseTargets:
     def best(self) -> Tensor:
         return self.probs.argmax(dim=-1)
 
-    def laws(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        return logits.softmax(dim=-1), self.probs
+    def log_law(self, logits: Tensor) -> Tensor:
+        return logits.log_softmax(dim=-1)
+
+    def best_of(self, log_law: Tensor) -> Tensor:
+        return log_law.gather(-1, self.best[:, None])[:, 0]
+
+    def laws(self, log_law: Tensor) -> tuple[Tensor, Tensor]:
+        return log_law.exp(), self.probs
 
 
+Divergence = Callable[[Tensor, Tensor], Tensor]  # laws of student and teacher [n, outcomes] -> [n]
 Loss = Callable[[Tensor, Targets], Tensor]  # logits [n, vocab_size] and targets -> [n]
 
-
-def argmax_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
-    """Cross-entropy against the teacher's most probable token, [n]: what greedy verification rewards."""
-    return torch.nn.functional.cross_entropy(logits, targets.best, reduction="none")
-
-
-def _over_laws(divergence: Callable[[Tensor, Tensor], Tensor]) -> Loss:
-    return lambda logits, targets: divergence(*targets.laws(logits))
-
-
-def jensen_shannon(beta: float) -> Loss:
-    """The loss `divergences.jensen_shannon` with the given beta."""
-    return _over_laws(partial(divergences.jensen_shannon, beta=beta))
-
-
-def lk_hybrid(logits: Tensor, targets: Targets, eta: float = 3.0) -> Tensor:
-    """`divergences.lk_hybrid` over what is known of the teacher's law, [n]."""
-    return divergences.lk_hybrid(*targets.laws(logits), eta=eta)
-
-
-LOSSES: dict[str, Loss] = {
-    "forward_kl": _over_laws(divergences.forward_kl),
-    "reverse_kl": _over_laws(divergences.reverse_kl),
-    "jsd": jensen_shannon(beta=0.5),
-    "tvd": _over_laws(divergences.total_variation),
-    "lk": lk_hybrid,
-    "argmax": argmax_cross_entropy,
+DIVERGENCES: dict[str, Divergence] = {
+    "forward_kl": divergences.forward_kl,
+    "reverse_kl": divergences.reverse_kl,
+    "jsd": partial(divergences.jensen_shannon, beta=0.5),
+    "tvd": divergences.total_variation,
+    "lk": divergences.lk_hybrid,
 }
+
+
+def mixture(name: str, argmax_weight: float = 0.0) -> Loss:
+    """(1 - w) of a divergence plus w of cross-entropy with the teacher's most probable token.
+
+    The latter is what greedy verification rewards. The name "argmax" is that cross-entropy alone.
+    """
+
+    def loss(logits: Tensor, targets: Targets) -> Tensor:
+        log_law = targets.log_law(logits)
+        if name == "argmax":
+            return -targets.best_of(log_law)
+        value = DIVERGENCES[name](*targets.laws(log_law))
+        return (1 - argmax_weight) * value - argmax_weight * targets.best_of(log_law) if argmax_weight else value
+
+    return loss
+
+
+LOSSES: dict[str, Loss] = {name: mixture(name) for name in (*DIVERGENCES, "argmax")}
 
 
 @torch.no_grad()
@@ -122,7 +161,7 @@ def agreement(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
 
     With sparse targets the second is an upper bound, above the truth by at most the smaller of the two tails.
     """
-    return (logits.argmax(dim=-1) == targets.best).float(), 1 - total_variation(*targets.laws(logits))
+    return (logits.argmax(dim=-1) == targets.best).float(), 1 - total_variation(*targets.laws(targets.log_law(logits)))
 
 
 def acceptance(logits: Tensor, targets: Targets) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.divergences import forward_kl, jensen_shannon, reverse_kl, total_variation
-from training.losses import LOSSES, DenseTargets, SparseTargets, acceptance, agreement, lk_hybrid
+from training.losses import LOSSES, DenseTargets, SparseTargets, acceptance, agreement, mixture
 
 VOCAB = 7
 
@@ -74,11 +74,11 @@ def test_gradients_are_finite_differences(name, top):
     targets = DenseTargets(teacher) if top is None else sparse(teacher, top)
     loss = LOSSES[name]
     if name == "lk":
-        distance = total_variation(*targets.laws(logits))
+        distance = total_variation(*targets.laws(targets.log_law(logits)))
         weight = torch.exp(-3 * (1 - distance))
 
         def loss(moved, _):  # the weight of the unmoved point
-            student, reference = targets.laws(moved)
+            student, reference = targets.laws(targets.log_law(moved))
             return weight * forward_kl(student, reference) + (1 - weight) * total_variation(student, reference)
 
     assert torch.allclose(gradient(name, logits, targets), slopes(loss, logits, targets), atol=1e-7)
@@ -95,6 +95,21 @@ def test_sparse_gradients_become_dense_ones(name):
         assert not torch.allclose(LOSSES[name](logits, few), LOSSES[name](logits, dense), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("targets", ["sparse", "dense"])
+def test_a_mixture_is_the_sum_of_its_parts(name, targets):
+    """In value and in gradient; cross-entropy alone is itself at any weight."""
+    logits, teacher = laws(7)
+    known = sparse(teacher, 3) if targets == "sparse" else DenseTargets(teacher)
+    logits.requires_grad_(True)
+    share = 0.0 if name == "argmax" else 0.8
+    parts = share * LOSSES[name](logits, known) + (1 - share) * LOSSES["argmax"](logits, known)
+    mixed = mixture(name, 0.2)(logits, known)
+    assert torch.allclose(mixed, parts)
+    (expected,), (found,) = (torch.autograd.grad(each.sum(), logits, retain_graph=True) for each in (parts, mixed))
+    assert torch.allclose(found, expected)
+
+
 @pytest.mark.parametrize("divergence", [forward_kl, reverse_kl, jensen_shannon, total_variation])
 def test_buckets_hide_distance_and_never_add_any(divergence):
     """Data processing: the fewer tokens are told apart, the smaller a divergence."""
@@ -102,7 +117,8 @@ def test_buckets_hide_distance_and_never_add_any(divergence):
     dense = divergence(logits.softmax(-1), teacher)
     previous = torch.zeros(len(logits), dtype=torch.float64)
     for top in (2, 8, 20, 50):
-        value = divergence(*sparse(teacher, top).laws(logits))
+        targets = sparse(teacher, top)
+        value = divergence(*targets.laws(targets.log_law(logits)))
         assert (previous <= value + 1e-9).all()
         previous = value
     assert torch.allclose(previous, dense, atol=1e-7)
@@ -125,8 +141,8 @@ def test_the_hybrid_takes_its_weight_position_by_position():
     """Two positions in one batch get the values that each gets alone; a weight of the batch mean would mix them."""
     logits, teacher = laws(6, rows=2)
     logits[0] = teacher[0].log()
-    together = lk_hybrid(logits, DenseTargets(teacher))
-    alone = torch.cat([lk_hybrid(logits[i : i + 1], DenseTargets(teacher[i : i + 1])) for i in range(2)])
+    together = LOSSES["lk"](logits, DenseTargets(teacher))
+    alone = torch.cat([LOSSES["lk"](logits[i : i + 1], DenseTargets(teacher[i : i + 1])) for i in range(2)])
     assert torch.equal(together, alone)
     mean = torch.exp(-3 * (1 - total_variation(logits.softmax(-1), teacher).mean()))
     mixed = mean * forward_kl(logits.softmax(-1), teacher) + (1 - mean) * total_variation(logits.softmax(-1), teacher)
@@ -148,7 +164,7 @@ def test_acceptance_at_temperature_one_is_the_mass_of_the_minimum():
     least = torch.minimum(logits.softmax(-1), teacher)
     assert torch.allclose(agreement(logits, sparse(teacher, VOCAB))[1], least.sum(-1))
     few = sparse(teacher, 3)
-    student, reference = few.laws(logits)
+    student, reference = few.laws(few.log_law(logits))
     upper = agreement(logits, few)[1]
     assert (upper + 1e-12 >= least.sum(-1)).all()
     assert (upper - least.sum(-1) <= torch.minimum(student, reference)[:, -1] + 1e-12).all()

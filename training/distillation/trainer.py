@@ -24,7 +24,7 @@ from training.distillation.examples import Examples
 from training.distillation.measure import Figures, measure
 from training.distillation.plan import Plan
 from training.distillation.rows import Row, Schedule, all_rows, collate, student_logits
-from training.losses import LOSSES, argmax_cross_entropy
+from training.losses import mixture
 
 
 @dataclass
@@ -158,10 +158,8 @@ class _Job:
             group["lr"] = plan.rate(step, self.total)
         batch = collate(rows, self.device)
         logits = student_logits(self.student, batch)
-        main = LOSSES["forward_kl" if step < self.total * plan.warmup_kl else plan.loss]
-        loss = (1 - plan.argmax_weight) * main(logits, batch.targets)
-        if plan.argmax_weight:
-            loss = loss + plan.argmax_weight * argmax_cross_entropy(logits, batch.targets)
+        name = "forward_kl" if step < self.total * plan.warmup_kl else plan.loss
+        loss = mixture(name, plan.argmax_weight)(logits, batch.targets)
         mean = (loss * batch.weights).sum() / batch.weights.sum()
         self.optimizer.zero_grad()
         mean.backward()  # type: ignore[no-untyped-call]
