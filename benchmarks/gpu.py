@@ -10,6 +10,8 @@ import torch
 from benchmarks.gpu_checks import check_answers, check_logits, check_replays, check_waits
 from benchmarks.gpu_shapes import SHAPES
 from benchmarks.gpu_speed import bandwidth, forced_speed, pass_rows, plain_speed
+from benchmarks.gpu_stack_checks import check_stacks
+from benchmarks.gpu_stacks import stacked_steps
 from benchmarks.pictures import BLUE, GREY, INK, ORANGE, canvas
 from benchmarks.results import Report, Row, command_line, shown, yes_no
 from configs.errors import ConfigError
@@ -25,9 +27,10 @@ COLUMNS = {
     "what": lambda row: row["what"],
     "value": lambda row: shown(row.get("value"), "{:.4g}"),
     "predicted": lambda row: shown(row.get("predicted_speedup")),
+    "over one draft": lambda row: shown(row.get("over_single_draft")),
     "good": lambda row: "-" if row.get("is_good") is None else yes_no(row["is_good"]),
 }
-SECTIONS = ("check", "pass", "plain", "forced")
+SECTIONS = ("check", "pass", "plain", "stacks", "forced")
 
 
 def run_gpu(
@@ -56,23 +59,8 @@ def run_gpu(
         if not torch.cuda.is_available():
             raise ConfigError(f"polydraft bench gpu needs a CUDA GPU; torch {torch.__version__} sees none")
         placement = place("cuda")
-    size = 1 << 31 if placement.device.type == "cuda" else 1 << 20
-    most = bandwidth(placement, repeats, size)
-    counts = [count for count in ROW_COUNTS if shape != "tiny" or count <= 16]
-    parts: dict[str, list[Callable[[], list[Row]]]] = {
-        "check": [
-            partial(check_logits, placement),
-            partial(check_answers, placement, tokens),
-            partial(check_replays, placement),
-            partial(check_waits, placement),
-        ],
-        "pass": [
-            partial(pass_rows, shape, placement, counts, repeats),
-            partial(pass_rows, draft_shape, placement, counts[:4], repeats),
-        ],
-        "plain": [partial(plain_speed, shape, placement, most, tokens, repeats)],
-        "forced": [partial(forced_speed, shape, draft_shape, placement, alphas, tokens, repeats)],
-    }
+    most = bandwidth(placement, repeats, 1 << 31 if placement.device.type == "cuda" else 1 << 20)
+    parts = _parts(shape, draft_shape, alphas, tokens, repeats, placement, most)
     rows: list[Row] = []
     for section in sections:
         for part in parts[section]:
@@ -94,6 +82,35 @@ def run_gpu(
         notes=[f"{_name(placement)}: a large copy moves {most / 1e9:.0f} GB/s. Passes follow 128 cached tokens."],
         facts={"gpu": _name(placement), "dtype": str(placement.dtype), "bytes_per_second": most},
     )
+
+
+def _parts(
+    shape: str,
+    draft_shape: str,
+    alphas: Sequence[float],
+    tokens: int,
+    repeats: int,
+    placement: Placement,
+    most: float,
+) -> dict[str, list[Callable[[], list[Row]]]]:
+    """What each section runs; ``most``: bytes a second."""
+    counts = [count for count in ROW_COUNTS if shape != "tiny" or count <= 16]
+    return {
+        "check": [
+            partial(check_logits, placement),
+            partial(check_answers, placement, tokens),
+            partial(check_replays, placement),
+            partial(check_stacks, placement, tokens),
+            partial(check_waits, placement),
+        ],
+        "pass": [
+            partial(pass_rows, shape, placement, counts, repeats),
+            partial(pass_rows, draft_shape, placement, counts[:4], repeats),
+        ],
+        "plain": [partial(plain_speed, shape, placement, most, tokens, repeats)],
+        "stacks": [partial(stacked_steps, shape, draft_shape, placement, repeats)],
+        "forced": [partial(forced_speed, shape, draft_shape, placement, alphas, tokens, repeats)],
+    }
 
 
 def draw_gpu(rows: Sequence[Row]) -> "Figure":

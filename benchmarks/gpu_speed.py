@@ -39,7 +39,7 @@ def bandwidth(placement: Placement, repeats: int, size: int = _COPIED_BYTES) -> 
     """Bytes a second that a large copy reads and writes; what no decoding can exceed."""
     source = torch.empty(size, dtype=torch.uint8, device=placement.device)
     target = torch.empty_like(source)
-    return 2 * size / min(_timed(placement, partial(target.copy_, source), _WARM_UPS + repeats))
+    return 2 * size / min(timed(placement, partial(target.copy_, source), _WARM_UPS + repeats))
 
 
 def pass_rows(shape: str, placement: Placement, rows: Sequence[int], repeats: int) -> list[Row]:
@@ -54,7 +54,7 @@ def pass_rows(shape: str, placement: Placement, rows: Sequence[int], repeats: in
         spans = [Span(slot, [1] * count)]
         for name, graphs in ways.items():
             model.graphs = graphs
-            times = _timed(placement, partial(model.forward, spans), _WARM_UPS + repeats)[_WARM_UPS:]
+            times = timed(placement, partial(model.forward, spans), _WARM_UPS + repeats)[_WARM_UPS:]
             milliseconds = with_spread("value", [1e3 * each for each in times])
             what = f"{name} pass over {count} rows, ms"
             found.append({"section": "pass", "shape": shape, "what": what, "rows": count, "way": name, **milliseconds})
@@ -172,7 +172,7 @@ def _prompt(turn: int, number: int, target: DeviceModel) -> list[int]:
     return [(97 * turn + 31 * number + 7 * place) % target.config.vocab_size for place in range(_PROMPT)]
 
 
-def _timed(placement: Placement, function: Callable[[], object], count: int) -> list[float]:
+def timed(placement: Placement, function: Callable[[], object], count: int) -> list[float]:
     """Seconds of each call, the device's part included."""
     seconds = []
     for _ in range(count):

@@ -14,7 +14,7 @@ def bench_gpu(
     alphas: Annotated[str, typer.Option(help="Forced acceptance, separated by commas.")] = "0.5,0.6,0.7,0.8,0.9",
     tokens: Annotated[int, typer.Option(help="Timed tokens a request.")] = 192,
     repeats: Repeats = 3,
-    sections: Annotated[str, typer.Option(help="Parts to run, separated by commas.")] = "check,pass,plain,forced",
+    sections: Annotated[str, typer.Option(help="Parts, separated by commas.")] = "check,pass,plain,stacks,forced",
     report: ReportFolder = None,
     as_json: AsJson = False,
     output: Output = None,

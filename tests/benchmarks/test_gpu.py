@@ -1,6 +1,8 @@
 """The bench for GPUs: without one it says so; its own code runs on the CPU's device, small."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +11,17 @@ from typer.testing import CliRunner
 import benchmarks.gpu
 import benchmarks.gpu_checks
 import benchmarks.gpu_speed
+import benchmarks.gpu_stack_checks
+import benchmarks.gpu_stacks
 from benchmarks.gpu import draw_gpu, run_gpu
 from benchmarks.gpu_checks import check_answers, check_logits, check_waits
 from benchmarks.gpu_shapes import SHAPES, RandomWeights, shape_config
+from benchmarks.gpu_stack_checks import check_stacks
 from configs.errors import ConfigError
 from decoding.checkpoint import weight_shapes
+from decoding.device.model import DeviceModel
 from decoding.device.placement import CPU
+from decoding.device.stack import DraftStack
 from polydraft import app
 
 
@@ -52,6 +59,41 @@ def test_its_checks_pass_where_they_must(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(row["is_good"] for row in rows)
     assert len(rows) == 6
     assert modes == ["error", "default", "error", "default"] * 4
+
+
+def test_stacked_drafts_are_held_against_single_ones() -> None:
+    """The starter's own drafts, whose heads keep different tokens, stacked on the CPU's device."""
+    rows = check_stacks(CPU, 6)
+    assert len(rows) == 6
+    assert all(row["is_good"] for row in rows)
+
+
+def test_a_stack_that_mixes_drafts_up_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: two drafts sit in each other's places; answers stay the target's, drafted tokens do not."""
+
+    def mixed(drafts: Sequence[DeviceModel], *rest: Any) -> DraftStack:
+        return stack_of([drafts[1], drafts[0], *drafts[2:]], *rest)
+
+    stack_of = benchmarks.gpu_stack_checks._stack_of
+    monkeypatch.setattr(benchmarks.gpu_stack_checks, "_stack_of", mixed)
+    found = {row["what"]: row["is_good"] for row in check_stacks(CPU, 4)}
+    assert not found["float32: drafted tokens equal to the single draft's"]
+    assert not found["float32: greatest difference of a law"]
+    assert found["float32: answers with stacked drafts equal to those without"]
+
+
+def test_six_stacked_drafts_are_timed_beside_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops and steps, three ways each, turn and turn about; how fast is a GPU's affair."""
+    monkeypatch.setattr(benchmarks.gpu_stacks, "_WARM_STEPS", 2)
+    monkeypatch.setattr(benchmarks.gpu_stacks, "_STEPS", 3)
+    report = run_gpu("tiny", "tiny", [0.5], 4, 2, ["stacks"], CPU)
+    ways = ["one draft", "one after the other", "stacked"]
+    assert [row["way"] for row in report.rows] == ways * 2
+    assert [row["drafts"] for row in report.rows] == [1, 6, 6] * 2
+    assert [row["over_single_draft"] for row in report.rows][::3] == [1, 1]
+    assert all(row["value"] > 0 for row in report.rows)
+    assert all(row["tokens"] >= 8 * 3 for row in report.rows[3:])
+    draw_gpu(report.rows)
 
 
 def test_a_part_that_fails_becomes_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from decoding.span import Span
 from decoding.step_loop import StepLoop
 from decoding.torch_model import TorchModel
 from drafts.device_drafter import DeviceDrafter
-from tests.decoding.device.tiny import CONFIG, TOKEN_IDS, request_of, tiny_model, tiny_weights
+from tests.decoding.device.tiny import CONFIG, TOKEN_IDS, request_of, tiny_model, tiny_stack, tiny_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -84,6 +84,34 @@ def test_a_captured_draft_loop_has_the_tokens_of_an_eager_one(placement: Placeme
         noise = [] if params.is_greedy else [[0.1 * turn, 0.4, 0.7, 0.9]] * 2
         found = [model.draft_chains(spans, [4, 4], [params, params], noise)[0] for model in (captured, eager)]
         assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("placement", [FLOAT32, BFLOAT16])
+def test_a_captured_loop_of_stacked_drafts_has_the_tokens_of_an_eager_one(placement: Placement) -> None:
+    """Mixtures that change between replays, a version exchanged in place; in float32 also the single drafts' tokens."""
+    names = ("sql", "chat", "python")
+    drafts = [starter(f"drafts/{name}", placement, Graphs()) for name in names]
+    head_size = max(len(draft.config.output_token_ids or ()) for draft in drafts)
+    captured, eager = (
+        tiny_stack(drafts, 4, placement, graphs, num_slots=4, max_length=512, head_size=head_size)
+        for graphs in (None, Graphs())
+    )
+    for turn in range(6):
+        if turn == 3:
+            for stack in (captured, eager):
+                stack.exchange(0, drafts[2].config, drafts[2].network.weights)
+        places = [turn % 3, (turn + 1) % 3]
+        spans = [Span(1, [5 + turn, 6], logits_from=1), Span(2, [7])]
+        for params in (SamplingParams(), SamplingParams(temperature=1.0, top_p=0.9)):
+            noise = [] if params.is_greedy else [[0.1 * turn, 0.4, 0.7, 0.9]] * 2
+            found = [stack.draft_chains(places, spans, [4, 4], [params] * 2, noise)[0] for stack in (captured, eager)]
+            assert torch.equal(*found)
+            for row, place in enumerate(places):
+                draft = drafts[2 if turn >= 3 and place == 0 else place]
+                alone, _ = draft.draft_chains([spans[row]], [4], [params], noise[:1])
+                assert placement is BFLOAT16 or torch.equal(found[0][row], alone[0])
+                for cache in (captured.cache, eager.cache, draft.cache):
+                    cache.rollback(spans[row].slot, 0)
 
 
 def test_speculation_changes_no_greedy_token_in_exact_passes() -> None:
