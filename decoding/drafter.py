@@ -12,6 +12,7 @@ class Drafter(Protocol):
 
     A drafter may meet a request at any moment of its life
     (routing is late, versions are swapped): it catches up from ``request.token_ids`` by itself.
+    Several that can propose in one call say so by being `decoding.joint.JointDrafter`s as well.
 
     Attributes:
         origin: labels its accepted tokens.
