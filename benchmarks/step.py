@@ -19,7 +19,8 @@ from decoding.device.loop import make_loop
 from decoding.drafter import Drafter
 from decoding.proposal import MAX_DRAFT_TOKENS
 from decoding.request import Request, SamplingParams
-from decoding.step_loop import StepLoop, StepTimes
+from decoding.step_loop import StepLoop
+from decoding.turn import StepTimes
 from drafts.pool import GENERAL, LOOKUP
 
 METHODS = ("plain", "routed", "single", "mixed")

@@ -15,7 +15,7 @@ from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
 from decoding.request import Request, SamplingParams
-from decoding.step_loop import StepTimes
+from decoding.turn import StepTimes
 from drafts.pool import GENERAL, LOOKUP
 
 METHODS = ("plain", "lookup", "random", "pooled", "routed", "oracle")

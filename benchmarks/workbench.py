@@ -19,7 +19,7 @@ from decoding.load import load_draft, load_model
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, SamplingParams
-from decoding.step_loop import StepTimes
+from decoding.turn import StepTimes
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
 from router.encoder import load_encoder

@@ -7,7 +7,6 @@ are those that its cache slot does not hold yet, one while it decodes, the whole
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 
 from torch import Tensor
@@ -20,47 +19,12 @@ from decoding.laws import Law, laws
 from decoding.model import LanguageModel
 from decoding.planner import ProposalPlanner
 from decoding.processors import Block
-from decoding.proposal import EMPTY, Proposal
+from decoding.proposal import Proposal
 from decoding.request import FinishReason, Origin, Request, StepOutput
-from decoding.span import Span
+from decoding.turn import StepTimes, Turn
 from decoding.verification import VerificationResult, verify_all, verify_greedy
 
 _LEAST_PROMPT = 32  # tokens; shorter prompts are read no slower as an answer is
-
-
-@dataclass(slots=True)
-class StepTimes:
-    """Seconds spent by part of the step, summed over ``num_steps``."""
-
-    num_steps: int = 0
-    draft: float = 0.0
-    target: float = 0.0
-    total: float = 0.0
-
-    @property
-    def other(self) -> float:
-        return self.total - self.draft - self.target
-
-
-@dataclass(slots=True)
-class Turn:
-    """What one request does in the current step: pending tokens, then its proposal."""
-
-    request: Request
-    slot: int
-    pending: list[int]
-    is_complete: bool  # nothing pending is left over, so the next token can be drawn
-    is_prompt: bool  # what is pending belongs to the prompt
-    proposal: Proposal = EMPTY
-    drafter: str = ""  # who made the proposal
-
-    def span(self) -> Span:
-        rows = len(self.pending)
-        if not self.proposal.token_ids:
-            wanted = rows - 1 if self.is_complete else rows
-            return Span(self.slot, self.pending, None, wanted, self.is_prompt)
-        parents = [*range(-1, rows - 1), *(rows + parent for parent in self.proposal.parents)]
-        return Span(self.slot, self.pending + self.proposal.token_ids, parents, logits_from=rows - 1)
 
 
 class StepLoop:

@@ -18,7 +18,7 @@ from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError, PeerError
 from decoding.checkpoint import fingerprint
 from decoding.request import SamplingParams
-from decoding.step_loop import StepTimes
+from decoding.turn import StepTimes
 from drafts.pool import GENERAL
 
 OURS = "polydraft"

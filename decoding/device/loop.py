@@ -25,7 +25,8 @@ from decoding.emission import Recorder
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, StepOutput
-from decoding.step_loop import StepLoop, Turn
+from decoding.step_loop import StepLoop
+from decoding.turn import Turn
 from decoding.verification import VerificationResult
 
 T = TypeVar("T")
