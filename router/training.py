@@ -6,10 +6,11 @@ weights have not seen. scikit-learn is imported here only, and only while traini
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.classifier import Floats, Probabilities, TopicClassifier, softmax
 from router.embedding_cache import CachedEncoder
@@ -18,6 +19,8 @@ from router.evaluation import RouterReport, evaluate_router
 from router.gate import ScopeGate, scope_features, shrunk_whitening, topic_distances
 from router.prompts import FOREIGN, PromptSet, as_written_text, prepare_prompts, without_stop
 from router.topic_router import TopicRouter
+
+Labels = NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
@@ -99,36 +102,42 @@ def train_router(
     return router, TrainingReport(sizes, prompts.num_duplicates, prompts.num_ambiguous, report)
 
 
-def fit_router(prompts: PromptSet, encoder: Encoder, settings: RouterSettings) -> TopicRouter:
+def fit_router(
+    prompts: PromptSet, encoder: Encoder, settings: RouterSettings, told: Callable[[str], None] = lambda _: None
+) -> TopicRouter:
     """Weights from the training part, temperature and thresholds from the calibration part; no figures yet.
 
     Args:
         prompts: topics in the order in which the router will name them, and ``out_of_scope``.
         encoder: asked for each text several times, so one with a cache; the router keeps it.
+        told: ``fit`` and ``calibration``, as each ends.
     """
     topics = tuple(topic for topic in prompts.train if topic != FOREIGN)
     logger.info("training a router on %d prompts of %d topics", sum(map(len, prompts.train.values())), len(topics))
-    classifier = _fit_classifier(prompts, topics, encoder, settings)
-    gate = _fit_gate(prompts, topics, encoder, settings)
+    rows, labels = _labelled(prompts.train, topics, encoder)
+    classifier = _fit_classifier(rows, labels, topics, settings)
+    gate = _fit_gate(rows, labels, _scope_rows(prompts.train, topics, encoder), settings)
+    told("fit")
+    held_out, truth = _labelled(prompts.calibration, topics, encoder)
+    classifier = dataclasses.replace(classifier, temperature=fit_temperature(classifier.logits(held_out), truth))
+    gate = _calibrated(gate, *_scope_rows(prompts.calibration, topics, encoder), settings)
     inside = {topic: prompts.calibration[topic] for topic in topics}
-    return _with_threshold(TopicRouter(encoder, classifier, gate, settings.min_confidence), inside, settings)
+    router = _with_threshold(TopicRouter(encoder, classifier, gate, settings.min_confidence), inside, settings)
+    told("calibration")
+    return router
 
 
-def _fit_classifier(
-    prompts: PromptSet, topics: tuple[str, ...], encoder: Encoder, settings: RouterSettings
-) -> TopicClassifier:
+def _fit_classifier(rows: Floats, labels: Labels, topics: tuple[str, ...], settings: RouterSettings) -> TopicClassifier:
+    """Temperature 1."""
     from sklearn.linear_model import LogisticRegression
 
-    rows, labels = _labelled(prompts.train, topics, encoder)
     model = LogisticRegression(C=settings.topic_regularisation, class_weight="balanced", **_CONVERGED)
     model.fit(rows, labels)
     weights, bias = model.coef_, model.intercept_
     if len(topics) == 2:
         # scikit-learn keeps one row for two classes.
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    classifier = TopicClassifier(topics, weights.astype(np.float32), bias.astype(np.float32))
-    held_out, truth = _labelled(prompts.calibration, topics, encoder)
-    return dataclasses.replace(classifier, temperature=fit_temperature(classifier.logits(held_out), truth))
+    return TopicClassifier(topics, weights.astype(np.float32), bias.astype(np.float32))
 
 
 def _with_threshold(router: TopicRouter, inside: Mapping[str, Sequence[str]], settings: RouterSettings) -> TopicRouter:
@@ -137,13 +146,16 @@ def _with_threshold(router: TopicRouter, inside: Mapping[str, Sequence[str]], se
     return router.with_min_confidence(min(settings.min_confidence, lowest))
 
 
-def _fit_gate(prompts: PromptSet, topics: tuple[str, ...], encoder: Encoder, settings: RouterSettings) -> ScopeGate:
-    rows, labels = _labelled(prompts.train, topics, encoder)
-    means = np.stack([rows[labels == label].mean(axis=0) for label in range(len(topics))])
+def _fit_gate(
+    rows: Floats, labels: Labels, scope_rows: tuple[Floats, Floats], settings: RouterSettings
+) -> ScopeGate:
+    """It rejects nobody: thresholds are for `_calibrated`."""
+    means = np.stack([rows[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
     whitening = shrunk_whitening(rows - means[labels], settings.shrinkage)
-    inside, outside = _scope_rows(prompts.train, topics, encoder)
-    gate = _fit_scope_head(inside, outside, means, whitening, settings)
-    inside, outside = _scope_rows(prompts.calibration, topics, encoder)
+    return _fit_scope_head(*scope_rows, means, whitening, settings)
+
+
+def _calibrated(gate: ScopeGate, inside: Floats, outside: Floats, settings: RouterSettings) -> ScopeGate:
     gate = _scale_scope_head(gate, inside, outside)
     return dataclasses.replace(
         gate,
@@ -174,7 +186,7 @@ def _scale_scope_head(gate: ScopeGate, inside: Floats, outside: Floats) -> Scope
     return dataclasses.replace(gate, weights=gate.weights / np.float32(temperature), bias=gate.bias / temperature)
 
 
-def fit_temperature(logits: Probabilities, truth: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
+def fit_temperature(logits: Probabilities, truth: Labels) -> float:
     """The temperature that makes ``truth`` [n] most likely under ``logits`` [n, classes], to about one per cent."""
     rows = np.arange(len(truth))
 
@@ -184,9 +196,7 @@ def fit_temperature(logits: Probabilities, truth: np.ndarray[tuple[int, ...], np
     return float(min(np.geomspace(0.25, 10.0, 371), key=loss))
 
 
-def _labelled(
-    split: dict[str, list[str]], topics: tuple[str, ...], encoder: Encoder
-) -> tuple[Floats, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+def _labelled(split: dict[str, list[str]], topics: tuple[str, ...], encoder: Encoder) -> tuple[Floats, Labels]:
     rows = np.concatenate([encoder.encode(split[topic]) for topic in topics])
     return rows, np.repeat(np.arange(len(topics)), [len(split[topic]) for topic in topics])
 

@@ -96,6 +96,7 @@ def retrain(
     kind: str = "",
     seed: int = 0,
     adjust: Callable[[TopicRouter], TopicRouter] = lambda router: router,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Trained:
     """Fit on the training part, calibrate on the calibration part, and compare on the held-out part.
 
@@ -106,8 +107,9 @@ def retrain(
         kind: one of `router.kinds`, fitted on the costs; "" goes by topic.
         seed: of the kind.
         adjust: what the deployment changes about a router, such as its least confidence.
+        told: ``fit``, ``calibration`` and ``evaluation``, as each ends.
     """
-    router = fit_router(prompts.training, encoder, settings or RouterSettings())
+    router = fit_router(prompts.training, encoder, settings or RouterSettings(), told)
     if kind:
         router = _by_cost(router, prompts, labels, kind, seed)
     texts, groups = held_out_of(prompts)
@@ -122,6 +124,7 @@ def retrain(
         Side(champion.label, now, before, champion.accuracy), Side("the new router", candidate, after), sample
     )
     kept = dataclasses.replace(router, figures=candidate.figures())
+    told("evaluation")
     return Trained(prompts, kept, sample, candidate, now, champion.label, verdict)
 
 
