@@ -69,7 +69,12 @@ class Report:
 
 def command_line(bench: str, **options: object) -> str:
     """The command that repeats a measurement; options that are None are left out, files go by their names."""
-    words = ["polydraft", "bench", bench]
+    return words_of("bench", bench, **options)
+
+
+def words_of(*names: str, **options: object) -> str:
+    """The same of any command, named by its words."""
+    words = ["polydraft", *names]
     for name, value in options.items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", value.name if isinstance(value, Path) else _word(value)]

@@ -3,18 +3,23 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from rich.progress import Progress
 from transformers import AutoModelForCausalLM
 
 from benchmarks.churn import MOST_TOGETHER, Churn, run_churn
+from benchmarks.pictures import BLUE, ORANGE, canvas
 from benchmarks.prompts import Prompt, load_prompts
-from benchmarks.workbench import Workbench, machine, open_workbench, versions
+from benchmarks.results import Report, Row, words_of
+from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.request import Request, SamplingParams
 from drafts.pool import GENERAL, LOOKUP
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BATCH = 8
 CHURN = "churn"  # drafts, lengths and company of a request change while it runs: `benchmarks.churn`
@@ -44,8 +49,8 @@ class ModeReport:
 class SelfcheckReport:
     """All ways of drafting, against one reference."""
 
+    command: str
     prompts: int
-    tokens: int
     modes: list[ModeReport]
     churn: Churn | None = None
 
@@ -53,40 +58,57 @@ class SelfcheckReport:
     def passed(self) -> bool:
         return not any(mode.mismatches for mode in self.modes)
 
-    def document(self) -> dict[str, Any]:
-        """For ``--json``."""
-        rows: list[dict[str, Any]] = [
-            {
-                "method": mode.mode,
-                "batch": mode.batch,
-                "prompts": self.prompts,
-                "tokens": mode.tokens,
-                "tokens_per_target_run": mode.tokens / max(1, mode.target_runs),
-                "identical": not mode.mismatches,
-                "mismatches": [vars_of(mismatch) for mismatch in mode.mismatches],
-            }
-            for mode in self.modes
-        ]
+    @property
+    def tokens(self) -> int:
+        """Compared in all."""
+        return sum(mode.tokens for mode in self.modes)
+
+    def report(self) -> Report:
+        """A row a way of drafting, with a table and a picture."""
+        rows = [self._row(mode) for mode in self.modes]
+        worst = [mismatch.gap for mode in self.modes for mismatch in mode.mismatches]
+        notes = [f"{self.tokens} tokens compared, {len(worst)} answers unlike transformers'."]
         if self.churn is not None:
             rows[-1] |= asdict(self.churn)
-        return {"command": "selfcheck", "machine": machine(), "versions": versions(), "rows": rows}
+            notes.append(_told(self.churn))
+        facts = {"prompts": self.prompts, "tokens": self.tokens, "passed": self.passed}
+        return Report("selfcheck", self.command, rows, COLUMNS, draw_selfcheck, notes, facts)
 
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """For people: a line a mode."""
-        header = ["drafting", "batch", "prompts", "tokens", "tokens/run", "mismatches", "smallest gap"]
-        lines = [
-            [
-                mode.mode,
-                f"1-{mode.batch}" if mode.mode == CHURN else str(mode.batch),
-                str(self.prompts),
-                str(mode.tokens),
-                f"{mode.tokens / max(1, mode.target_runs):.2f}",
-                str(len(mode.mismatches)),
-                f"{min(mismatch.gap for mismatch in mode.mismatches):.2e}" if mode.mismatches else "-",
-            ]
-            for mode in self.modes
-        ]
-        return header, lines
+    def _row(self, mode: ModeReport) -> Row:
+        return {
+            "method": mode.mode,
+            "batch": mode.batch,
+            "prompts": self.prompts,
+            "tokens": mode.tokens,
+            "tokens_per_target_run": mode.tokens / max(1, mode.target_runs),
+            "identical": not mode.mismatches,
+            "mismatches": [vars_of(mismatch) for mismatch in mode.mismatches],
+        }
+
+
+def _told(churn: Churn) -> str:
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(churn.drafters.items()))
+    return (
+        f"Churn: {churn.reassigned} requests given another drafter in mid-answer, {churn.replaced} drafts in use given "
+        f"other weights, {churn.cancelled} requests cancelled and begun again; "
+        f"steps of 1 to {max(churn.batches)} requests; steps of requests by kind of drafter: {kinds}."
+    )
+
+
+def _smallest_gap(row: Row) -> str:
+    gaps = [mismatch["top_two_gap"] for mismatch in row["mismatches"]]
+    return f"{min(gaps):.2e}" if gaps else "-"
+
+
+COLUMNS = {
+    "drafting": lambda row: row["method"],
+    "batch": lambda row: f"1-{row['batch']}" if row["method"] == CHURN else str(row["batch"]),
+    "prompts": lambda row: str(row["prompts"]),
+    "tokens": lambda row: str(row["tokens"]),
+    "tokens/run": lambda row: f"{row['tokens_per_target_run']:.2f}",
+    "mismatches": lambda row: str(len(row["mismatches"])),
+    "smallest gap": _smallest_gap,
+}
 
 
 def vars_of(mismatch: Mismatch) -> dict[str, float]:
@@ -94,8 +116,21 @@ def vars_of(mismatch: Mismatch) -> dict[str, float]:
     return {"prompt": mismatch.prompt, "position": mismatch.position, "top_two_gap": mismatch.gap}
 
 
+def draw_selfcheck(rows: Sequence[Row]) -> "Figure":
+    """Tokens compared, and tokens a target run, by way of drafting."""
+    figure, panels = canvas(2, width=11)
+    for axes, key, label in zip(
+        panels, ("tokens", "tokens_per_target_run"), ("tokens compared", "tokens a target run"), strict=True
+    ):
+        colours = [BLUE if row["identical"] else ORANGE for row in rows]
+        axes.barh([row["method"] for row in rows], [row[key] for row in rows], color=colours)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"{label} (orange: not identical)")
+    return figure
+
+
 def run_selfcheck(
-    config: Path | None, source: Path | None, per_topic: int, tokens: int, churn: int = 1
+    config: Path | None, source: Path | None, per_topic: int, tokens: int, churn: int = 6
 ) -> SelfcheckReport:
     """Decode every prompt with no draft, the right one, a wrong one, prompt lookup, and all of these in one batch.
 
@@ -108,7 +143,8 @@ def run_selfcheck(
         raise ConfigError("no prompts to check with", do="pass --prompts a file with one JSON object a line")
     encoded = [bench.encode(prompt.text) for prompt in prompts]
     modes = _modes(bench, prompts)
-    report = SelfcheckReport(len(prompts), tokens, [])
+    command = words_of("selfcheck", prompts=source, config=config, per_topic=per_topic, tokens=tokens, churn=churn)
+    report = SelfcheckReport(command, len(prompts), [])
     with Progress(transient=True) as progress:
         task = progress.add_task("transformers", total=len(prompts) * (1 + len(modes) + churn))
         references = []

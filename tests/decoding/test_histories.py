@@ -1,4 +1,7 @@
-"""After any history of accepting, refusing, trees, swaps and plain steps, every cache holds what a fresh pass would."""
+"""Every cache holds what a fresh pass would, whatever has happened.
+
+Tokens accepted and refused, trees, other drafts and other weights in mid-answer, plain steps between.
+"""
 
 from collections.abc import Sequence
 
@@ -28,10 +31,13 @@ PROBE = 7
 
 admissions = st.tuples(st.just("admit"), st.integers(1, 9), st.sampled_from((0.0, 0.9)))
 swaps = st.tuples(st.just("swap"), st.integers(0, 3), st.sampled_from((None, *NAMES)))
+exchanges = st.tuples(st.just("exchange"), st.integers(0, 1), st.sampled_from(("twin", "kin", "stranger")))
 lengths = st.tuples(st.just("length"), st.integers(0, 3), st.integers(0, 5))
 cancellations = st.tuples(st.just("cancel"), st.integers(0, 3), st.none())
 steps = st.tuples(st.just("step"), st.integers(1, 3), st.none())
-histories = st.lists(st.one_of(steps, steps, swaps, lengths, admissions, cancellations), min_size=4, max_size=24)
+histories = st.lists(
+    st.one_of(steps, steps, swaps, exchanges, lengths, admissions, cancellations), min_size=4, max_size=24
+)
 
 
 class Bench:
@@ -41,15 +47,18 @@ class Bench:
         config, weights = read_config(folder, 64), read_weights(folder)
         torch.manual_seed(1)
 
-        def model(noise: float) -> LanguageModel:
-            noisy = {
-                name: tensor.float() + noise * torch.randn_like(tensor.float()) for name, tensor in weights.items()
-            }
-            return make(config, noisy, num_slots=6, max_length=64)
+        def model() -> LanguageModel:
+            return make(config, weights, num_slots=6, max_length=64)
 
-        self.target, twin, kin, stranger = (model(noise) for noise in (0.0, 0.0, 0.004, 1.0))
+        self.target, twin, kin, stranger = (model() for _ in range(4))
         self.models = {"twin": twin, "kin": kin, "stranger": stranger}
-        self.weights = [kin.prepare({name: _noisy(tensor, 0.05) for name, tensor in weights.items()})]
+        self.versions = {  # of every draft two: what it begins with, and another
+            name: [
+                drafter.prepare({name: _noisy(tensor, noise) for name, tensor in weights.items()})
+                for noise in (first, 0.05)
+            ]
+            for (name, drafter), first in zip(self.models.items(), (0.0, 0.004, 1.0), strict=True)
+        }
         single = {name: ModelDrafter(model) for name, model in self.models.items()}
         self.drafters = {
             **single,
@@ -57,6 +66,19 @@ class Bench:
             "merged": MergedDrafter({"kin": single["kin"], "stranger": single["stranger"]}),
             "lookup": PromptLookup(),
         }
+        self.begin()
+
+    def begin(self) -> None:
+        """Every draft has its first version."""
+        for name in self.models:
+            self.exchange(name, 0)
+
+    def exchange(self, name: str, version: int) -> None:
+        """Put other weights into a draft in place; whatever it had cached goes, as where serving swaps versions."""
+        for drafter in self.drafters.values():
+            if isinstance(drafter, ModelDrafter) and drafter.model is self.models[name]:
+                drafter.clear()
+        self.models[name].exchange(self.versions[name][version])
 
     def check(self, request: Request, loop: StepLoop) -> None:
         """The request's rows in the target's cache and in its drafts' are those of a fresh pass, bit for bit."""
@@ -93,17 +115,18 @@ def replay(bench: Bench, history) -> list[Request]:
     loop, requests = StepLoop(bench.target, bench.drafters), []
     try:
         for what, number, detail in [("admit", 3, 0.0), *history, ("step", 3, None)]:
-            act(loop, requests, what, number, detail)
+            act(bench, loop, requests, what, number, detail)
             for request in requests:
                 if request.request_id in loop._running:
                     bench.check(request, loop)
     finally:  # a history that fails leaves no slot taken for the next one
         for request in requests:
             loop.cancel(request.request_id)
+        bench.begin()
     return requests
 
 
-def act(loop: StepLoop, requests: list[Request], what: str, number: int, detail) -> None:
+def act(bench: Bench, loop: StepLoop, requests: list[Request], what: str, number: int, detail) -> None:
     running = [request for request in requests if request.request_id in loop._running]
     if what == "admit" and len(loop.requests) < 4:  # waiting ones too: the check needs a spare slot
         prompt = [(number * position) % 11 for position in range(number)]
@@ -113,6 +136,8 @@ def act(loop: StepLoop, requests: list[Request], what: str, number: int, detail)
     elif what == "step":
         for _ in range(number):
             loop.step()
+    elif what == "exchange":
+        bench.exchange(detail, number)
     elif running:
         request = running[number % len(running)]
         if what == "swap":
@@ -126,7 +151,7 @@ def act(loop: StepLoop, requests: list[Request], what: str, number: int, detail)
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(history=histories)
 def test_caches_hold_what_a_fresh_pass_would(bench, history):
-    """Target and drafts, chains and trees, swaps in mid-answer, plain steps between, batch mates coming and going."""
+    """Target's and drafts', chains' and trees', while batch mates come and go."""
     requests = replay(bench, history)
     for model in (bench.target, *bench.models.values()):
         assert model.cache.num_free == 6
@@ -145,17 +170,30 @@ def test_histories_meet_everything(bench):
     assert counts["tree"].num_accepted_tokens > 0
 
 
+def test_a_draft_with_other_weights_reads_the_text_anew(bench):
+    """Between two proposals, alone, as a tree and merged: it goes on proposing, and from what the new weights say."""
+    for name in ("kin", "tree", "merged"):
+        before = [("step", 1, None), ("swap", 0, name), ("length", 0, 3), ("step", 1, None)]
+        (kept,) = replay(bench, [*before, ("step", 3, None)])
+        (changed,) = replay(bench, [*before, ("exchange", 1, "kin"), ("step", 3, None)])
+        common = min(len(kept.generated), len(changed.generated))
+        assert kept.generated[:common] == changed.generated[:common]
+        assert changed.counts.num_draft_tokens > 3
+        assert changed.counts.num_accepted_tokens != kept.counts.num_accepted_tokens
+
+
 def test_a_stale_cache_is_noticed(bench):
-    """Negative control: a draft whose weights are exchanged in mid-answer keeps rows that no fresh pass would write."""
+    """Negative control: where nothing is cleared with the old weights, rows stay that no fresh pass would write."""
     loop = StepLoop(bench.target, bench.drafters)
     request = Request("r", [1, 2, 3], SamplingParams(max_tokens=30), SeededRandomness(0), drafter="kin")
     loop.admit(request)
     for _ in range(3):
         loop.step()
-    bench.models["kin"].exchange(bench.weights[0])
+    bench.models["kin"].exchange(bench.versions["kin"][1])
     with pytest.raises(AssertionError):
         bench.check(request, loop)
     loop.cancel("r")
+    bench.begin()
 
 
 def test_a_copied_slot_continues_as_its_source_does():
