@@ -66,6 +66,7 @@ app.command()(replay.replay)
 app.command()(route.route)
 app.command()(selfcheck.selfcheck)
 bench.app.command("router-latency")(bench_router.router_latency)
+bench.app.command("router-retrain")(bench_router.router_retrain)
 for name, command in router_training.COMMANDS.items():
     router.app.command(name)(command)
 

@@ -1,10 +1,12 @@
-"""`polydraft bench router-latency`."""
+"""`polydraft bench router-latency` and `router-retrain`."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from commands.options import AsJson, ConfigFile, Output, Prompts, ReportFolder, deliver
+from commands.options import AsJson, ConfigFile, Output, Prompts, Repeats, ReportFolder, deliver
 from configs.console import EXIT_NO
 from configs.errors import ConfigError
 
@@ -27,3 +29,26 @@ def router_latency(
     found = run_router_latency(config, prompts, decisions, requests, tokens)
     deliver(found, report, as_json, output)
     raise typer.Exit(0 if found.facts["passed"] else EXIT_NO)
+
+
+def router_retrain(
+    prompts: Annotated[
+        Path, typer.Option(help="JSON lines with prompt, topic and maybe split, or a folder of such files.")
+    ],
+    count: Annotated[int, typer.Option(min=64, help="Prompts in all.")] = 20_000,
+    cache: Annotated[Path | None, typer.Option(help="Where embeddings are kept; filled before anything is timed.")] = (
+        None
+    ),
+    repeats: Repeats = 3,
+    config: ConfigFile = None,
+    report: ReportFolder = None,
+    as_json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """How long router retrain takes on prompts that are embedded already, by stage; exit code 1 if too long."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from benchmarks.router_retrain import RetrainTrial, run_router_retrain
+
+    found = run_router_retrain(config, RetrainTrial(prompts, count, max(repeats, 1), cache))
+    deliver(found, report, as_json, output)
+    raise typer.Exit(EXIT_NO if found.facts["passed"] is False or not found.facts["same_bits"] else 0)
