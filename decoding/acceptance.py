@@ -5,6 +5,7 @@ from collections.abc import Sequence
 _FADE = 0.9  # a proposal: text changes its character, so old evidence must go
 _PRIOR_WEIGHT = 4.0  # proposals that the starting figure is worth; they fade like others
 _SHRINKAGE = 3.0  # proposals that the mean over positions is worth at each single one
+_HARDLY = 0.02  # a chance that is no reason to propose anything
 _PATIENCE, _MOST_PATIENCE = 32, 512  # steps without a proposal before the next try
 
 
@@ -33,6 +34,14 @@ class AcceptanceEstimate:
         if len(self._survival) < longest:
             self._survival = self._chances(longest)
         return self._survival if len(self._survival) == longest else self._survival[:longest]
+
+    def worthwhile(self, longest: int) -> Sequence[float]:
+        """The same, but for the tail that is hardly ever reached: no controller would pay for it."""
+        survival = self.survival(longest)
+        end = longest
+        while end > 1 and survival[end - 1] < _HARDLY:
+            end -= 1
+        return survival[:end]
 
     def add(self, accepted: int, was_rejected: bool) -> None:
         """One verified proposal: tokens accepted, and whether one was refused after them."""

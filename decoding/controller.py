@@ -12,7 +12,7 @@ _LEAST_GAIN = 1.03  # of the rate: what a proposal costs outside of forwards, an
 _CATCH_UP_STEPS = 24  # steps over which the cost of a draft's catching up is spread
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Source:
     """One way to propose for one request in this step.
 
@@ -75,8 +75,9 @@ class LengthController:
 
     def __init__(self, costs: StepCosts, longest: int = MAX_DRAFT_TOKENS):
         self.costs, self.longest = costs, longest
-        self._rows = [0.0, *(costs.target_run(rows) for rows in range(1, _TABLE))]
-        self._draft = [costs.draft_step(requests) for requests in range(_TABLE)]
+        # More is never taken to cost less, whatever was measured.
+        self._rows = [0.0, *accumulate((costs.target_run(rows) for rows in range(1, _TABLE)), max)]
+        self._draft = [*accumulate((costs.draft_step(requests) for requests in range(_TABLE)), max)]
         self._pays: dict[tuple[int, float], bool] = {}
 
     def choose(self, options: Sequence[Sequence[Source]], rows: int, emitting: int, cached: int = 0) -> list[Choice]:
@@ -108,10 +109,12 @@ class LengthController:
         for own in options:
             for source in own:
                 sharing[source.steps] = sharing.get(source.steps, 0) + 1
+        before: list[Source | None] = []
         for _ in range(3):
             sources = self._sources(options, sharing, rows, price)
-            if not any(sources):
+            if not any(sources) or sources == before:  # the same would come out
                 break
+            before = sources
             found, rate = self._scan(sources, rows, emitting, extra, price)
             if rate <= price:
                 break
@@ -195,16 +198,14 @@ class LengthController:
         lengths, table, base = [0] * len(sources), self._rows, extra
         drafting: dict[object, tuple[int, int]] = {}  # requests and deepest token of each draft
         expected, best, best_rate = float(emitting), 0, price
-        for count, (minus_gain, index) in enumerate(tokens, start=1):
+        left = sum(sum(source.survival) for source in sources if source)  # of what may still be gained
+        for count, (_, index) in enumerate(tokens, start=1):
             source = sources[index]
             assert source is not None
             lengths[index] = length = lengths[index] + 1
-            if source.nodes:
-                expected += source.survival[length - 1]
-                rows += _widths(source)[length - 1]
-            else:
-                expected -= minus_gain
-                rows += 1
+            gain = source.survival[length - 1]
+            expected, left = expected + gain, left - gain
+            rows += _widths(source)[length - 1] if source.nodes else 1
             if not source.is_free:
                 requests, depth = drafting.get(source.steps, (0, 0))
                 more, deeper = requests + (length == 1), max(depth, length)
@@ -214,9 +215,12 @@ class LengthController:
                     else:
                         base += deeper * self._draft[more] - depth * self._draft[requests]
                     drafting[source.steps] = more, deeper
-            rate = expected / ((table[rows] if rows < _TABLE else self._target(rows)) + base)
-            if rate > best_rate:
-                best_rate, best = rate, count
+            cost = (table[rows] if rows < _TABLE else self._target(rows)) + base
+            if expected > best_rate * cost:
+                best_rate, best = expected / cost, count
+            elif expected + left <= best_rate * cost:  # costs only rise
+                tokens = tokens[:count]
+                break
         for _, index in tokens[best:]:
             lengths[index] -= 1
         return [Choice(source, n) if n else NOTHING for source, n in zip(sources, lengths, strict=True)], best_rate

@@ -10,10 +10,14 @@ from decoding.request import Request
 
 Plan = tuple[str | None, int]  # a drafter and a number of tokens
 _NOTHING: Plan = (None, 0)
+_HOLDS = 4  # steps: what is planned for comes slowly, and planning takes a share of a small model's step
 
 
 class ProposalPlanner:
     """Plans proposals: as long as a request asks for, or a fixed length, or what a controller finds best.
+
+    What a controller finds holds for a few steps, as long as the same requests run with the same drafters, and
+    whoever copies finds something to copy.
 
     Args:
         drafters: by the names that requests carry; looked up anew at each step.
@@ -26,6 +30,10 @@ class ProposalPlanner:
         self, drafters: Mapping[str, Drafter], num_draft_tokens: int | LengthController, companion: str | None = None
     ):
         self._drafters, self._lengths, self._companion = drafters, num_draft_tokens, companion
+        self._planned_for: list[object] = []
+        self._plans: list[Plan] = []
+        self._waiting: list[AcceptanceEstimate] = []  # of requests that propose nothing until it may pay again
+        self._left = 0  # steps for which the plans still hold
 
     def plan(self, requests: Sequence[Request], rows: int, emitting: int, cached: int) -> list[Plan]:
         """A plan for each request that has exactly one token pending.
@@ -35,13 +43,37 @@ class ProposalPlanner:
             emitting: requests that get a token from it anyway.
             cached: tokens in the cache that the run attends to.
         """
-        plans = [self._asked(request) for request in requests]
         if isinstance(self._lengths, int):
-            return [plan or self._own(request, self._lengths) for plan, request in zip(plans, requests, strict=True)]
+            return [self._asked(request) or self._own(request, self._lengths) for request in requests]
+        key = [rows, emitting, *[(request.request_id, request.drafter) for request in requests]]
+        held = self._held(requests) if self._left and key == self._planned_for else None
+        if held is not None:
+            self._left -= 1
+            return held
+        self._planned_for, self._left, self._waiting = key, _HOLDS - 1, []
+        self._plans = self._plan(self._lengths, requests, rows, emitting, cached)
+        return self._plans
+
+    def _held(self, requests: Sequence[Request]) -> list[Plan] | None:
+        """The plans of an earlier step; None where something has changed that they rest on."""
+        plans: list[Plan] = []
+        for request, (name, planned) in zip(requests, self._plans, strict=True):
+            drafter = self._drafters.get(name or "")
+            if name is not None and (drafter is None or (drafter.num_drafts == 0 and drafter.behind(request) is None)):
+                return None
+            length = min(planned, request.num_remaining - 1)
+            plans.append((name, length) if length > 0 else _NOTHING)
+        are_waiting = [estimate.waits(was_proposed=False) for estimate in self._waiting]
+        return plans if all(are_waiting) else None
+
+    def _plan(
+        self, lengths: LengthController, requests: Sequence[Request], rows: int, emitting: int, cached: int
+    ) -> list[Plan]:
+        plans = [self._asked(request) for request in requests]
         options = [[] if plan else self._sources(request) for plan, request in zip(plans, requests, strict=True)]
         if any(options):
-            choices = self._lengths.choose(options, rows, emitting, cached)
-            may_pay = self._lengths.may_pay(rows, emitting, cached)
+            choices = lengths.choose(options, rows, emitting, cached)
+            may_pay = lengths.may_pay(rows, emitting, cached)
             for index, (request, choice) in enumerate(zip(requests, choices, strict=True)):
                 if options[index]:
                     plans[index] = self._choice_or_trial(request, choice, may_pay)
@@ -76,7 +108,8 @@ class ProposalPlanner:
         assert isinstance(self._lengths, LengthController)
         longest = min(self._lengths.longest, request.num_remaining - 1)
         nodes = _nodes(drafter, longest)
-        survival = self._estimate(request, name).survival(len(nodes) or longest)
+        estimate = self._estimate(request, name)
+        survival = estimate.survival(len(nodes)) if nodes else estimate.worthwhile(longest)
         return Source(name, survival, drafter.num_drafts == 0, behind, nodes, drafter.num_drafts, joint_of(drafter))
 
     def _choice_or_trial(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
@@ -88,8 +121,10 @@ class ProposalPlanner:
         assert request.drafter is not None
         estimate = self._estimate(request, request.drafter)
         if estimate.waits(was_proposed=False) or not may_pay:
+            self._waiting.append(estimate)
             return _NOTHING
         estimate.tried()
+        self._left = 0  # the trial is for one step
         return request.drafter, 1
 
     def _estimate(self, request: Request, name: str) -> AcceptanceEstimate:

@@ -24,6 +24,7 @@ from decoding.request import FinishReason, Origin, Request, StepOutput
 from decoding.turn import StepTimes, Turn
 from decoding.verification import VerificationResult, verify_all, verify_greedy
 
+Orders = tuple[list[Turn], list[int]]  # whom one drafter proposes for, and how many tokens each
 _LEAST_PROMPT = 32  # tokens; shorter prompts are read no slower as an answer is
 
 
@@ -113,13 +114,15 @@ class StepLoop:
         turns = self._take_turns()
         if not turns:
             return []
-        self._propose(turns)
+        orders = self._plan(turns)
+        planned = perf_counter()
+        self._propose(turns, orders)
         drafted = perf_counter()
         logits = self.target.forward([turn.span() for turn in turns])
         verified = perf_counter()
         outputs = self._verify(turns, logits)
         self.times.num_steps += 1
-        self.times.draft += drafted - began
+        self.times.draft += drafted - planned
         self.times.target += verified - drafted
         self.times.total += perf_counter() - began
         return outputs
@@ -150,25 +153,32 @@ class StepLoop:
                 budget -= rows
         return turns
 
-    def _propose(self, turns: list[Turn]) -> None:
+    def _plan(self, turns: list[Turn]) -> list[Orders]:
+        """Who proposes how much, by drafter."""
         if all(turn.request.drafter is None for turn in turns):
-            return
+            return []
         ready = [turn for turn in turns if len(turn.pending) == 1 and turn.is_complete]
         rows, emitting = sum(len(turn.pending) for turn in turns), sum(turn.is_complete for turn in turns)
         cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
-        groups: dict[str, list[tuple[Turn, int]]] = {}
+        found: dict[str, Orders] = {}
         plans = self._planner.plan([turn.request for turn in ready], rows, emitting, cached) if ready else []
         for turn, (name, planned) in zip(ready, plans, strict=True):
             length = self._fitting(turn, name, planned) if name is not None else 0
             if name is not None and length:
                 turn.drafter = name
-                groups.setdefault(name, []).append((turn, length))
-        orders = [
-            Order(self.drafters[name], [turn.request for turn, _ in group], [length for _, length in group])
-            for name, group in groups.items()
+                theirs, lengths = found.setdefault(name, ([], []))
+                theirs.append(turn)
+                lengths.append(length)
+        return [*found.values()]
+
+    def _propose(self, turns: list[Turn], orders: list[Orders]) -> None:  # noqa: ARG002 (a device has use for all turns)
+        """Have the drafters propose what was planned."""
+        asked = [
+            Order(self.drafters[theirs[0].drafter], [turn.request for turn in theirs], lengths)
+            for theirs, lengths in orders
         ]
-        for group, proposals in zip(groups.values(), propose_all(orders), strict=True):
-            for (turn, _), proposal in zip(group, proposals, strict=True):
+        for (theirs, _), proposals in zip(orders, propose_all(asked), strict=True):
+            for turn, proposal in zip(theirs, proposals, strict=True):
                 turn.proposal = proposal
 
     def _fitting(self, turn: Turn, drafter: str, num_draft_tokens: int) -> int:

@@ -25,7 +25,7 @@ from decoding.emission import Recorder
 from decoding.model import LanguageModel
 from decoding.randomness import SeededRandomness
 from decoding.request import Request, StepOutput
-from decoding.step_loop import StepLoop
+from decoding.step_loop import Orders, StepLoop
 from decoding.turn import Turn
 from decoding.verification import VerificationResult
 
@@ -63,8 +63,8 @@ class DeviceStepLoop(StepLoop):
 
     target: DeviceModel
 
-    def _propose(self, turns: list[Turn]) -> None:
-        super()._propose(turns)
+    def _propose(self, turns: list[Turn], orders: list[Orders]) -> None:
+        super()._propose(turns, orders)
         drafted: list[Tensor] = []
         start = 0
         for turn in turns:
