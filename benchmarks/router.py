@@ -11,13 +11,14 @@ import torch
 from benchmarks.regret import Outcome, difference, figures
 from benchmarks.results import Report, Row, command_line
 from benchmarks.router_labels import Part, groups_of, measure, misleading, parts_of, prices_of, questions
+from benchmarks.router_quality import quality, quality_notes
 from benchmarks.router_table import COLUMNS, draw_router
 from configs.errors import ConfigError
 from decoding.native.build import cache_folder
 from router.costs import CostTable, Floats
 from router.decision import RoutingDecision
 from router.embedding_cache import CachedEncoder
-from router.encoder import load_encoder
+from router.encoder import Encoder, load_encoder
 from router.hedge import HedgeRule, log_prior
 from router.kinds import KINDS, ExpectedKind, RouterKind
 from router.kinds.menu import Choices, Menu
@@ -27,6 +28,8 @@ from router.topic_router import TopicRouter
 from serving.config import deployment_of
 from serving.plan import make_plan
 from training.labels.hedge import hedge_runs
+from training.labels.questions import Question
+from training.routing.measure import measured
 
 DEPLOYED, HEDGE, LABEL = "deployed", "hedge", "topic label"
 MISLED = "misleading"
@@ -82,7 +85,9 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
     selected = {name: (_some(outcomes[0], index), held.table.rows(index)) for name, index in groups.items()}
     selected[MISLED] = outcomes[1], misled.table
     menu = next(iter(fitted.values())).menu
+    known = _known(router, lists[1], cached)
     notes, facts = verdict(*selected["all"])
+    notes += quality_notes(DEPLOYED, known)
     given = "measured here" if trial.c is None else "as given"
     notes += [
         f"{len(train.table)} prompts for the kinds to learn from (deployed has its own); "
@@ -94,7 +99,7 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
     return Report(
         name="router",
         command=_command(config, trial),
-        rows=[_row(name, selected) for name in outcomes[0]],
+        rows=[_row(name, selected) | (known if name == DEPLOYED else {}) for name in outcomes[0]],
         columns=COLUMNS,
         draw=draw_router,
         notes=notes,
@@ -107,6 +112,13 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
             "train_prompts": len(train.table),
         },
     )
+
+
+def _known(router: TopicRouter, asked: Sequence[Question], encoder: Encoder) -> Row:
+    """Calibration and scope on all held-out prompts, whatever the target answers."""
+    groups = [each.group for each in asked]
+    decisions = router.decide_embedded(encoder.encode([each.text for each in asked]))
+    return quality(measured(tuple(decisions), router.topics, groups), groups)
 
 
 def outcomes_of(part: Part, fitted: Mapping[str, RouterKind], router: TopicRouter) -> dict[str, Outcome]:

@@ -108,7 +108,7 @@ def run_router_retrain(config: Path | None, trial: RetrainTrial) -> Report:
         notes=_notes(trained, seconds, trial, len(contents)),
         facts={
             "prompts": {part: trained.prompts.size(part) for part in trained.prompts.parts},
-            "same_bits": len(contents) == 1,
+            "same_bits": len(contents) == 1 if trial.repeats > 1 else None,
             "passed": None if trial.count < _BAR_PROMPTS else bool(seconds < _BAR_SECONDS),
         },
     )
@@ -187,7 +187,8 @@ def _row(stage: str, laps: Sequence[Laps]) -> Row:
 def _notes(trained: Trained, seconds: float, trial: RetrainTrial, different: int) -> list[str]:
     parts = ", ".join(f"{trained.prompts.size(part):,} {part.replace('_', '-')}" for part in trained.prompts.parts)
     again = "the same bits every time" if different == 1 else f"{different} DIFFERENT routers"
-    notes = [f"{trial.count:,} prompts ({parts}), embedded beforehand; {trial.repeats} trainings, {again}"]
+    times = f"{trial.repeats} trainings, {again}" if trial.repeats > 1 else "one training"
+    notes = [f"{trial.count:,} prompts ({parts}), embedded beforehand; {times}"]
     if trial.count >= _BAR_PROMPTS:
         under = "under" if seconds < _BAR_SECONDS else "NOT under"
         notes.append(f"{seconds:.1f} s in the median: {under} {_BAR_SECONDS:.0f} s")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.pictures import BLUE, GREEN, GREY, INK, ORANGE, PINK, SKY, canvas
 from benchmarks.results import Row, shown
+from training.routing.pictures import plot_reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,10 +48,11 @@ _NO_TOPICS = ("all", "misleading", "out_of_scope", "general")
 
 
 def draw_router(rows: Sequence[Row]) -> "Figure":
-    """Regret by router with its interval: held-out prompts of all topics, and misleading ones."""
-    figure, panels = canvas(2, width=11, height=4.2)
+    """Regret by router with its interval: held-out prompts of all topics, and misleading ones; then reliability."""
+    sure = next((row for row in rows if row.get("reliability")), None)
+    figure, panels = canvas(2 if sure is None else 3, width=11 if sure is None else 15, height=4.2)
     names = [row["router"] for row in rows if row["router"] != "oracle"]
-    for axes, group in zip(panels, ("all", "misleading"), strict=True):
+    for axes, group in zip(panels, ("all", "misleading"), strict=False):
         for place, name in enumerate(names):
             found = next(row for row in rows if row["router"] == name)["by_group"][group]
             axes.barh(place, found["regret"], color=_COLOURS.get(name, SKY))
@@ -60,4 +62,7 @@ def draw_router(rows: Sequence[Row]) -> "Figure":
         axes.set_xlim(left=0)
         axes.set_xlabel("regret, target runs a thousand tokens")
         axes.set_title(f"{group} ({rows[0]['by_group'][group]['prompts']} prompts)", fontsize=10)
+    if sure is not None:
+        plot_reliability(panels[2], sure["reliability"])
+        panels[2].set_title(f"{sure['router']}: reliability", fontsize=10)
     return figure

@@ -51,4 +51,4 @@ def router_retrain(
 
     found = run_router_retrain(config, RetrainTrial(prompts, count, max(repeats, 1), cache))
     deliver(found, report, as_json, output)
-    raise typer.Exit(EXIT_NO if found.facts["passed"] is False or not found.facts["same_bits"] else 0)
+    raise typer.Exit(EXIT_NO if False in (found.facts["passed"], found.facts["same_bits"]) else 0)

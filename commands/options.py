@@ -39,10 +39,15 @@ def numbers(kind: type[N], option: str, text: str) -> list[N]:
 def deliver(found: "Report", folder: Path | None, as_json: bool, output: Path | None) -> None:
     """A report: dated files, a document, or a table."""
     if folder:
-        hint("Wrote " + ", ".join(str(path) for path in found.save(folder)))
+        save(folder, found)
     if as_json or output:
         emit(found.document(), output)
     if not as_json:
         table(*found.table())
         for note in found.notes:
             hint(note)
+
+
+def save(folder: Path, found: "Report") -> None:
+    """Dated files of a report."""
+    hint("Wrote " + ", ".join(str(path) for path in found.save(folder)))

@@ -1,14 +1,15 @@
 """`polydraft router retrain`, `evaluate`, `compare` and `rollback`."""
 
+import dataclasses
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import AsJson, ConfigFile, Output
+from commands.options import AsJson, ConfigFile, Output, ReportFolder, save
 from commands.router_place import (
     MOST_PER_TOPIC,
     Cache,
@@ -70,7 +71,9 @@ def retrain(
             _answer({"version": champion.label, "promoted": False}, found, as_json, output)
             raise typer.Exit(EXIT_NO)
         params = {"per_topic": per_topic, "embedding": place.encoder.name, "fingerprint": place.encoder.fingerprint}
-        command = _command(traces=traces, data=data, labels=labels, kind=kind, per_topic=per_topic, seed=seed)
+        command = _command(
+            "retrain", traces=traces, data=data, labels=labels, kind=kind, per_topic=per_topic, seed=seed
+        )
         wish = Wish(promote, promote_if_better, command, {"seed": seed, "kind": kind, **params})
         version = publish(place.book, found, folder, champion, wish)
     is_promoted = wish.grants(found.verdict)
@@ -79,7 +82,8 @@ def retrain(
     elif found.verdict.outcome.value == "worse":
         hint(f"Registered {version.label}; it does not serve")
     else:
-        hint(f"Registered {version.label} as challenger. Promote: polydraft registry promote {version.label}")
+        force = " --force" if version.tags.get("verdict") == "refused" else ""
+        hint(f"Registered {version.label} as challenger. Promote: polydraft registry promote {version.label}{force}")
     _answer({"version": version.label, "promoted": is_promoted}, found, as_json, output)
     raise typer.Exit(0 if is_promoted or found.verdict.outcome.value == "better" else EXIT_NO)
 
@@ -93,10 +97,12 @@ def evaluate(
     w: Width = None,
     cache: Cache = None,
     config: ConfigFile = None,
+    report: ReportFolder = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Figures of a router on the held-out prompts of --data; without, on those that it was measured on."""
+    from benchmarks.router_quality import quality, quality_notes, quality_report
     from training.routing.measure import measure
     from training.routing.report import confusion, figures, lines
     from training.routing.versions import seen_by
@@ -107,16 +113,20 @@ def evaluate(
     found = measure(router.router, seen_by(router, sample))
     known = figures(found, sample)
     header, rows = confusion(found)
+    if report is not None:
+        command = _command("evaluate", [version], data=data, labels=labels, per_topic=per_topic)
+        save(report, quality_report("router-evaluate", command, {router.label: found}, sample))
     if as_json or output:
-        report = found.report
         document = {"version": router.label, "prompts": len(sample.groups), "figures": known}
-        if report is not None:
-            document |= {"topics": report.topics, "confusion": report.confusion.tolist(), "reasons": report.reasons}
+        if (counts := found.report) is not None:
+            document |= {"topics": counts.topics, "confusion": counts.confusion.tolist(), "reasons": counts.reasons}
         emit(document, output)
     if not as_json:
         table(*lines({router.label: known}))
         if rows:
             table(header, rows)
+        for note in quality_notes(router.label, quality(found, sample.groups)):
+            hint(note)
 
 
 def compare(
@@ -129,10 +139,12 @@ def compare(
     w: Width = None,
     cache: Cache = None,
     config: ConfigFile = None,
+    report: ReportFolder = None,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Two routers on the same held-out prompts, prompt by prompt; exit code 1 unless the second is better."""
+    from benchmarks.router_quality import quality_report
     from training.routing.gate import Side, judge
     from training.routing.measure import measure
     from training.routing.report import figures, lines, verdict_document
@@ -144,6 +156,10 @@ def compare(
     sides = {each.label: measure(each.router, seen_by(each, sample)) for each in (one, other)}
     verdict = judge(Side(one.label, sides[one.label]), Side(other.label, sides[other.label]), sample)
     known = {label: figures(side, sample) for label, side in sides.items()}
+    if report is not None:
+        command = _command("compare", [first, second], data=data, labels=labels, per_topic=per_topic)
+        found = quality_report("router-compare", command, sides, sample)
+        save(report, dataclasses.replace(found, notes=[*found.notes, f"{other.label} {verdict.reason}"]))
     if as_json or output:
         emit({"figures": known, "prompts": len(sample.groups), "verdict": verdict_document(verdict)}, output)
     if not as_json:
@@ -223,11 +239,11 @@ def _same(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in (HEADER, ARRAYS))
 
 
-def _command(**options: object) -> str:
-    """Repeats a training."""
-    words = ["polydraft", "router", "retrain"]
-    for name, value in options.items():
+def _command(name: str, given: Sequence[str] = (), **options: object) -> str:
+    """Repeats a command."""
+    words = ["polydraft", "router", name, *given]
+    for option, value in options.items():
         for each in value if isinstance(value, list) else [value]:
             if each is not None:
-                words += [f"--{name.replace('_', '-')}", str(each)]
+                words += [f"--{option.replace('_', '-')}", str(each)]
     return shlex.join(words)

@@ -160,6 +160,12 @@ def test_a_run_has_every_router_and_says_it_again_from_what_it_kept(deployment, 
     assert rows["oracle"]["by_group"]["sql"]["best_share"] == 1
     assert rows[LABEL]["by_group"]["sql"]["regret"] == pytest.approx(0)
     assert all(row["regret"] >= 0 for name, row in rows.items() if name != HEDGE)
+    sure = rows[DEPLOYED]
+    known = 3 * 4  # of the topics that the router knows
+    assert sum(size for _, _, size in sure["reliability"]) == sure["topic_prompts"] == known
+    assert sure["foreign_prompts"] == 2
+    assert [note for note in report.notes if note.startswith(f"{DEPLOYED}: ECE {sure['ece']:.4f}, ")]
+    assert not any("ece" in row for name, row in rows.items() if name != DEPLOYED)
     header, lines = report.table()
     assert len(header) == len(lines[0])
     document = json.loads(report.save(tmp_path / "results")[0].read_text())

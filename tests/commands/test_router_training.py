@@ -118,3 +118,27 @@ def test_a_route_is_explained(config: Path, data: Path, capsys: pytest.CaptureFi
     assert next(iter(found)) == "topic sql"
     assert {"in scope", "nearest topic", "confidence"} <= found.keys()
     assert router.explanation("weather song alarm calendar")[0][2].startswith("out of scope: ")
+
+
+def test_reports_of_routers_have_pictures(
+    config: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dated table with its command on top, figures, bars and a picture; of one router, and of two."""
+    options = "--config", config, "--data"
+    answer(capsys, "retrain", *options, data, "--promote-if-better")
+    more = write(tmp_path / "more.jsonl", records(500, seed=1))
+    answer(capsys, "retrain", *options, more)
+    folder = tmp_path / "results"
+    _, _, err = run(capsys, "evaluate", *options, data, "--report", folder)
+    assert "router@v1: AUROC of scope 0.9" in err or "router@v1: AUROC of scope 1.0" in err
+    run(capsys, "compare", "v1", "v2", *options, data, "--report", folder)
+    for name, count in (("evaluate", 1), ("compare", 2)):
+        (document,) = folder.glob(f"*-router-{name}.json")
+        rows = json.loads(document.read_text())["rows"]
+        assert [row["router"] for row in rows] == ["router@v1", "router@v2"][:count]
+        assert all(sum(size for _, _, size in row["reliability"]) == row["topic_prompts"] for row in rows)
+        assert all(sum(map(sum, row["confusion"][2])) >= row["topic_prompts"] for row in rows)
+        text = document.with_suffix(".md").read_text()
+        assert text.startswith(f"    polydraft router {name} ")
+        assert "a perfectly calibrated router would show" in text
+        assert document.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"

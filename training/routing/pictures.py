@@ -1,6 +1,7 @@
 """Pictures of a router, for its MLflow run."""
 
 import html
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,11 @@ from training.distillation.pictures import BLUE, GREY, ORANGE, canvas
 from training.routing.measure import Measured, Sample
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Bin = tuple[float, float, int]
+Confusion = tuple[list[str], list[str], list[list[int]]]
 
 _MOST_EXAMPLES = 20  # of each pair of topic and draft
 _MOST_CHARACTERS = 400
@@ -20,44 +25,64 @@ _MOST_CHARACTERS = 400
 
 def draw_confusion(found: Measured, sample: Sample) -> "Figure":
     """Prompts by topic and by the draft that they got."""
-    groups = sorted(set(sample.groups), key=lambda name: (name == FOREIGN, name))
-    drafts = [*(name for name in groups if name != FOREIGN), GENERAL]
-    counts = np.zeros((len(groups), len(drafts)), dtype=np.int64)
-    for decision, group in zip(found.decisions, sample.groups, strict=True):
-        draft = decision.draft if decision.draft in drafts else GENERAL
-        counts[groups.index(group), drafts.index(draft)] += 1
     figure, axes = canvas()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    plot_confusion(axes, confusion(found, sample.groups))
+    return figure
+
+
+def confusion(found: Measured, groups: Sequence[str]) -> Confusion:
+    """Topics and ``out_of_scope``, then drafts, the general one last, then how many prompts of which got which."""
+    rows = sorted(set(groups), key=lambda name: (name == FOREIGN, name))
+    drafts = [*(name for name in rows if name != FOREIGN), GENERAL]
+    counts = [[0] * len(drafts) for _ in rows]
+    for decision, group in zip(found.decisions, groups, strict=True):
+        draft = decision.draft if decision.draft in drafts else GENERAL
+        counts[rows.index(group)][drafts.index(draft)] += 1
+    return rows, drafts, counts
+
+
+def plot_confusion(axes: "Axes", found: Confusion) -> None:
+    """Counts, shaded by the share of a row."""
+    groups, drafts, counts = found
+    shares = np.array(counts) / np.maximum(np.sum(counts, axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.5 else "black"
+        count = counts[row][column]
         axes.text(column, row, str(count) if count else "", ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(len(drafts)), drafts, rotation=30, ha="right")
     axes.set_yticks(range(len(groups)), groups)
     axes.set_xlabel("draft")
     axes.set_ylabel("prompt of")
     axes.spines[:].set_visible(False)
-    return figure
 
 
 def draw_reliability(found: Measured, sample: Sample) -> "Figure":
     """Share right against confidence, bins of equally many prompts; grey: where they are the same."""
+    figure, axes = canvas()
+    plot_reliability(axes, reliability_of(found, sample.groups))
+    return figure
+
+
+def reliability_of(found: Measured, groups: Sequence[str]) -> list[Bin]:
+    """Mean confidence in the most probable topic, share right and size, ten bins; prompts of topics it knows alone."""
     pairs = [
         (decision.alternatives[0], group)
-        for decision, group in zip(found.decisions, sample.groups, strict=True)
-        if decision.alternatives and group != FOREIGN
+        for decision, group in zip(found.decisions, groups, strict=True)
+        if any(topic == group for topic, _ in decision.alternatives)
     ]
     sure = np.array([share for (_, share), _ in pairs])
-    right = np.array([topic == group for (topic, _), group in pairs])
-    figure, axes = canvas()
+    return reliability(sure, np.array([topic == group for (topic, _), group in pairs], dtype=np.bool_))
+
+
+def plot_reliability(axes: "Axes", bins: Sequence[Bin]) -> None:
+    """Share right against confidence with two standard errors; grey: where they are the same."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    bins = reliability(sure, right)
     # Two standard errors of a share, none being better known than one prompt allows.
     errors = [2 * max(share * (1 - share), 0.25 / size) ** 0.5 / size**0.5 for _, share, size in bins]
     axes.errorbar([x for x, _, _ in bins], [y for _, y, _ in bins], errors, color=BLUE, marker="o", markersize=4)
-    axes.set_xlabel(f"confidence in the most probable topic, {len(pairs)} prompts")
+    axes.set_xlabel(f"confidence in the most probable topic, {sum(size for _, _, size in bins)} prompts")
     axes.set_ylabel("share right")
-    return figure
 
 
 def draw_speedup(speedups: dict[str, dict[str, float]]) -> "Figure":
