@@ -91,7 +91,7 @@ def distill(
         command=" ".join(["polydraft", *sys.argv[1:]]),
     )
     found = run_job(job if work else job.in_own_folder(Path("out/distill")), registry if register else None)
-    _show(found, as_json, output)
+    _show(found, traces, data, as_json, output)
 
 
 def _resolved(config: Path | None, topic: str, wanted: str | None) -> "tuple[Deployment, Path, Parent, Registry]":
@@ -118,7 +118,7 @@ def _one_of(option: str, word: str, known: tuple[str, ...]) -> None:
         raise ConfigError(f"{option} {word} is unknown", do=f"use one of {', '.join(known)}")
 
 
-def _show(found: "Result", as_json: bool, output: Path | None) -> None:
+def _show(found: "Result", traces: Path | None, data: Path | None, as_json: bool, output: Path | None) -> None:
     if as_json or output:
         emit(vars(found), output)
     if as_json:
@@ -131,4 +131,7 @@ def _show(found: "Result", as_json: bool, output: Path | None) -> None:
     if found.version is None:
         hint(f"Draft is in {found.folder}; nothing was registered")
     else:
-        hint(f"Registered {found.version} as challenger. Promote: polydraft registry promote {found.version}")
+        held_out = f"--data {data}" if traces is None else f"--traces {traces}"
+        hint(
+            f"Registered {found.version} as challenger. Next: polydraft gate judge {found.version} {held_out} --promote"
+        )

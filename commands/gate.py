@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from commands.gate_judge import judge
 from commands.options import AsJson, Output, ReportFolder, deliver
 from configs.console import EXIT_NO
 from configs.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="The test that a candidate must pass to become champion.")
+app.command("judge")(judge)
 
 
 @app.command("simulate")

@@ -79,12 +79,13 @@ def registry_promote(
         str | None, typer.Option(help="Only if this is the champion now: v3, or none. Without it, what is found.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Kept with the version.")] = "by hand",
+    force: Annotated[bool, typer.Option("--force", help="Although it was refused.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the champion; exit code 1 if it cannot serve, or somebody else was faster."""
+    """Make a version the champion; exit code 1 if it was refused, cannot serve, or somebody else was faster."""
     from registry.names import CHAMPION
-    from registry.verdicts import promote
+    from registry.verdicts import check_verdict, promote
 
     expected = None if expect is None else _number(expect)
     deployment, registry = _opened(config)
@@ -93,9 +94,12 @@ def registry_promote(
     before = model.aliases.get(CHAMPION)
     over = f"v{before}" if before not in (None, version.version) else None
     with _refusals(as_json):
+        doubts = None if before == version.version else check_verdict(version, model.champion, force)
         if model.name != "router":
             _check(deployment, version)
         promote(registry, version, before if expect is None else expected, reason)
+    if doubts is not None:
+        hint(f"warning: {doubts}")
     if as_json:
         emit({"promoted": version.label, "over": over}, None)
         return
@@ -227,9 +231,10 @@ def _pinned(deployment: "Deployment") -> frozenset[tuple[str, int]]:
 def _refusals(as_json: bool) -> "Iterator[None]":
     """A refusal is an answer: exit code 1, told like an error."""
     from registry.aliases import AliasMoved
+    from registry.verdicts import Refused
 
     try:
         yield
-    except (AliasMoved, IncompatibleDraft) as refusal:
+    except (AliasMoved, IncompatibleDraft, Refused) as refusal:
         show_error(refusal, as_json)
         raise typer.Exit(EXIT_NO) from None

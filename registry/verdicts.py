@@ -7,13 +7,20 @@ alias has moved; so that a kill in between leaves none unsaid, the intention is 
 import json
 from typing import Literal
 
+from configs.errors import RegistryError
 from registry import aliases
 from registry.names import CHALLENGER, CHAMPION, Reference
 from registry.store import Registry
 from registry.version import Version
 
-Verdict = Literal["promoted", "refused", "rolled back", "failed"]
+Verdict = Literal["promoted", "passed", "refused", "rolled back", "failed"]
+GATE_OUTCOME = "gate_outcome"  # tag of a version: what the gate said last: promoted, refused or undecided
+GATE_AGAINST = "gate_against"  # tag of a version: the label of the version that it was compared with
 INTENDED = "intended"  # tag of a model: a verdict that becomes true when the champion has moved
+
+
+class Refused(RegistryError):
+    """A version was refused, and nobody has insisted on it."""
 
 
 def promote(registry: Registry, version: Version, expected_current: int | None, reason: str = "by hand") -> Version:
@@ -94,6 +101,36 @@ def judge(registry: Registry, version: Version, verdict: Verdict, reason: str) -
     registry.set_tags(version, tags)
     if version.run_id is not None:
         registry.set_run_tags(version.run_id, tags)
+
+
+def check_verdict(version: Version, champion: Version | None, force: bool) -> str | None:
+    """Whether a person may promote ``version``: what they ought to know of it, None where the gate let it pass.
+
+    Args:
+        champion: what serves, if anything does.
+        force: they insist.
+
+    Raises:
+        Refused: it was refused, and nobody insists.
+    """
+    verdict, outcome = version.tags.get("verdict"), version.tags.get(GATE_OUTCOME)
+    reason = version.tags.get("verdict_reason", "nobody said why")
+    is_router = version.label.startswith("router@")
+    if verdict == "refused" and not force:
+        look = "polydraft router compare" if is_router else f"polydraft gate judge {version.label}"
+        raise Refused(
+            f"{version.label} was refused: {reason}", do=f"look again with {look}, or promote it all the same: --force"
+        )
+    if verdict in ("refused", "rolled back"):
+        return f"{version.label} was {verdict}: {reason}"
+    if verdict == "promoted" or is_router:
+        return None
+    against = version.tags.get(GATE_AGAINST)
+    if outcome == "promoted" and (champion is None or against in (None, champion.label)):
+        return None
+    known = {"promoted": f"has passed the gate against {against} only", "undecided": f"waits at the gate: {reason}"}
+    said = known.get(outcome or "", "has not been before the gate")
+    return f"{version.label} {said}; look with polydraft gate judge {version.label}"
 
 
 def chain(versions: dict[int, Version], champion: int | None) -> list[int]:

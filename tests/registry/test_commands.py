@@ -13,6 +13,7 @@ from decoding.checkpoint import fingerprint
 from drafts.compatibility import tokenizer_fingerprint
 from registry.names import CHAMPION
 from registry.store import Registry
+from registry.verdicts import refuse
 from tests.serving.toy_folder import write_model, write_tokenizer
 
 Say = Callable[..., tuple[int, str, str]]
@@ -71,7 +72,8 @@ def test_a_version_is_promoted_and_rolled_back(say: Say, drafts: Path) -> None:
     """Each command says how to undo it, and undoing it does."""
     code, out, err = say("promote", "sql@v3", "--reason", "0.6 runs fewer")
     assert (code, out) == (0, "")
-    assert err == "Promoted sql@v3 over v1\nUndo: polydraft registry rollback sql\n"
+    warning = "warning: sql@v3 has not been before the gate; look with polydraft gate judge sql@v3"
+    assert err == f"{warning}\nPromoted sql@v3 over v1\nUndo: polydraft registry rollback sql\n"
     assert _json(say("list", "--json")[1])[0]["champion"] == "v3"
     code, _, err = say("rollback", "sql")
     assert code == 0
@@ -79,6 +81,21 @@ def test_a_version_is_promoted_and_rolled_back(say: Say, drafts: Path) -> None:
     assert "polydraft registry promote sql@v3" in err
     assert _json(say("promote", "sql@v3", "--json")[1]) == {"promoted": "sql@v3", "over": "v1"}
     assert say("promote", "sql@v3") == (0, "", "sql@v3 is the champion already\n")
+
+
+def test_a_refused_version_waits_for_somebody_who_insists(say: Say, registry: Registry, drafts: Path) -> None:
+    """Exit code 1 and what to do; with --force it serves, and the reason is said once more."""
+    refuse(registry, registry.resolve(f"registry://{SQL}@v3"), "0.2 runs more")
+    code, out, err = say("promote", "sql@v3")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: sql@v3 was refused: 0.2 runs more\n  do: look again with polydraft gate judge sql@v3")
+    assert "was refused" in _json(say("promote", "sql@v3", "--json")[1])["error"]["what"]
+    assert _json(say("list", "--json")[1])[0]["champion"] == "v1"
+    code, _, err = say("promote", "sql@v3", "--force")
+    assert (code, err.splitlines()[0]) == (0, "warning: sql@v3 was refused: 0.2 runs more")
+    say("rollback", "sql", "--reason", "slow")
+    code, _, err = say("promote", "sql@v3")
+    assert (code, err.splitlines()[0]) == (0, "warning: sql@v3 was rolled back: slow")
 
 
 def test_expecting_another_champion_is_a_no(say: Say, drafts: Path) -> None:

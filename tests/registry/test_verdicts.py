@@ -1,4 +1,5 @@
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from registry.aliases import PREVIOUS, SINCE, AliasMoved
 from registry.names import CHALLENGER, CHAMPION, Reference
 from registry.section import RegistrySection
 from registry.store import Registry
-from registry.verdicts import chain, finish_interrupted, promote, refuse, roll_back
+from registry.verdicts import Refused, chain, check_verdict, finish_interrupted, promote, refuse, roll_back
 from registry.version import Version
 from tests.registry.conftest import MakeFolder
 
@@ -181,3 +182,26 @@ def test_a_promotion_that_was_killed_before_the_alias_moved_says_nothing(
 
 def _raise_killed(*_: object) -> None:
     raise _Killed
+
+
+def test_whoever_promotes_by_hand_is_told_what_the_gate_said(three: Registry) -> None:
+    """Nothing after a pass against what serves; a doubt otherwise; a refusal unless they insist."""
+    champion, version = _version(three, 1), _version(three, 2)
+
+    def told(force: bool = False, **tags: str) -> str | None:
+        return check_verdict(replace(version, tags={"topic": "sql", **tags}), champion, force)
+
+    assert told(gate_outcome="promoted", gate_against="sql@v1") is None
+    assert told(gate_outcome="promoted") is None, "as the learner leaves it"
+    assert told(verdict="promoted") is None
+    assert "has passed the gate against sql@v7 only" in str(told(gate_outcome="promoted", gate_against="sql@v7"))
+    assert "waits at the gate: too few" in str(told(gate_outcome="undecided", verdict_reason="too few"))
+    assert "has not been before the gate" in str(told())
+    assert told(verdict="rolled back", verdict_reason="slow") == "sql@v2 was rolled back: slow"
+    with pytest.raises(Refused, match="sql@v2 was refused: worse"):
+        told(verdict="refused", verdict_reason="worse")
+    assert told(force=True, verdict="refused", verdict_reason="worse") == "sql@v2 was refused: worse"
+    router = replace(version, tags={"topic": "router"})
+    assert check_verdict(router, None, force=False) is None, "routers have a gate of their own"
+    with pytest.raises(Refused, match="router@v2"):
+        check_verdict(replace(router, tags={"topic": "router", "verdict": "refused"}), None, force=False)

@@ -101,7 +101,7 @@ def from_trace_log(
             if limit is not None and number == limit:
                 break
             if trace.answer_ids:
-                sorted_[_part_of(trace)].append(trace)
+                sorted_[part_of(trace)].append(trace)
         for name, chosen in sorted_.items():
             if not chosen:
                 raise CorpusError(f"too few traces: none for {name}", do="serve more requests of this topic first")
@@ -130,7 +130,8 @@ def plain_text(prompts: Prompts, topic_only: bool) -> Examples:
     return from_text([([*prompt.token_ids, *(prompt.response or [])], 0) for prompt in texts])
 
 
-def _part_of(trace: SpeculationTrace) -> str:
+def part_of(trace: SpeculationTrace) -> str:
+    """``train``, ``development`` or ``validation``, by the prompt alone."""
     prompt = repr(trace.token_ids[: trace.prompt_length]).encode()
     bucket = hashlib.sha256(prompt).digest()[0] % _TENTH
     return {0: "development", 1: "validation"}.get(bucket, "train")

@@ -10,7 +10,7 @@ from registry.experiments import experiment_name
 from registry.names import CHALLENGER, CHAMPION, Reference
 from registry.runs import Run
 from registry.store import Registry
-from registry.verdicts import promote, refuse
+from registry.verdicts import GATE_AGAINST, GATE_OUTCOME, promote, refuse
 from registry.version import ModelSummary, Version
 from training.gate import Outcome
 from training.online.pictures import draw_gate
@@ -85,7 +85,8 @@ class Book:
         """
         verdict = trial.verdict
         tokens = {"tokens_per_target_run": f"{trial.candidate.tokens_per_target_run:.3f}"}
-        self.registry.set_tags(candidate, {**tokens, "gate_outcome": verdict.outcome.value})
+        gate = {GATE_OUTCOME: verdict.outcome.value, GATE_AGAINST: champion.label}
+        self.registry.set_tags(candidate, tokens | gate)
         if verdict.outcome is Outcome.PROMOTED and is_automatic:
             promote(self.registry, candidate, champion.version, verdict.reason)
         elif verdict.outcome is Outcome.REFUSED:

@@ -42,24 +42,26 @@ def hold_trial(
     rule: GateRule | None = None,
     pause: Callable[[], None] = lambda: None,
     control: Callable[[], LanguageModel | None] = lambda: None,
+    costs: tuple[StepCosts, StepCosts, StepCosts] = (RUNS, RUNS, RUNS),
 ) -> Trial:
-    """Replay both and judge; costs are target runs.
+    """Replay both and judge.
 
     Args:
         held_out: in the order in which they were recorded.
         control: makes the draft that a candidate which beats the champion must not be behind; None if there is none.
         pause: called every few traces; it may take its time.
+        costs: of champion, candidate and control; target runs alone where all have one shape.
 
     Raises:
         ValueError: there are no traces.
     """
     before, after = _replay(champion, held_out, pause), _replay(candidate, held_out, pause)
-    contenders = Contender(before, RUNS), Contender(after, RUNS)
+    contenders = Contender(before, costs[0]), Contender(after, costs[1])
     trial = Trial(judge_replays(*contenders, length, rule=rule), _figures(before, length), _figures(after, length))
     if trial.verdict.outcome is not Outcome.PROMOTED or (third := control()) is None:
         return trial
     beside = _replay(third, held_out, pause)
-    verdict = judge_replays(*contenders, length, Contender(beside, RUNS), rule)
+    verdict = judge_replays(*contenders, length, Contender(beside, costs[2]), rule)
     return replace(trial, verdict=verdict, control=_figures(beside, length))
 
 

@@ -6,7 +6,7 @@ import torch
 from decoding.request import SamplingParams
 from drafts.learning import LearningSection
 from tests.toy_traces import make_trace
-from training.distillation.material import _part_of
+from training.distillation.material import part_of
 from training.losses import LOSSES
 from training.online.lesson import compose, examples_of, greedy_share, plan_of
 from training.online.split import is_held_out
@@ -27,7 +27,7 @@ class TestSplit:
         """So a draft that was distilled from the same log may come before the same gate."""
         for number in range(300):
             trace = make_trace(number)
-            assert is_held_out(trace, 0.2) == (_part_of(trace) != "train")
+            assert is_held_out(trace, 0.2) == (part_of(trace) != "train")
 
 
 class TestCompose:
