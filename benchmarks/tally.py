@@ -52,3 +52,19 @@ def predicted_speedup(counts: SpeculationCounts, costs: StepCosts) -> float:
     draft_steps = counts.num_draft_tokens - counts.num_copied_tokens
     speculative = counts.num_drafts * costs.target_run(width) + draft_steps * costs.draft_step(1)
     return counts.num_generated_tokens / (counts.num_target_runs - counts.num_drafts + speculative)
+
+
+def break_even(costs: StepCosts, length: int) -> float | None:
+    """The alpha at which proposals of ``length`` tokens cost what they bring, at batch 1; None: not even at 1.
+
+    1 + alpha + ... + alpha^length tokens for w(length + 1) + length c target runs (Leviathan et al. 2023, theorem 3.8).
+    """
+    cost = costs.target_run(1 + length) + length * costs.draft_step(1)
+    if 1 + length <= cost:
+        return None
+    low, high = 0.0, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        enough = sum(middle**power for power in range(length + 1)) >= cost
+        low, high = (low, middle) if enough else (middle, high)
+    return high

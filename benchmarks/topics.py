@@ -10,7 +10,7 @@ from rich.progress import Progress
 from benchmarks.pictures import draw_topics
 from benchmarks.prompts import Prompt, in_blocks, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, yes_no
-from benchmarks.tally import Tally, predicted_speedup
+from benchmarks.tally import Tally, break_even, predicted_speedup
 from benchmarks.workbench import Workbench, open_workbench
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
@@ -22,6 +22,7 @@ METHODS = ("plain", "lookup", "random", "pooled", "routed", "oracle")
 ALL = "all"
 _SEED = 0
 _WIDTH = 5  # rows of the verification whose cost is shown
+_LENGTHS = (1, 2, 4, 8)  # of proposals whose break-even is shown
 
 COLUMNS = {
     "topic": lambda row: row["topic"],
@@ -82,6 +83,7 @@ def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens:
             for topic, method in seconds:
                 tallies[topic, method].speedups.append(seconds[topic, "plain"] / seconds[topic, method])
     times = bench.times
+    even = {length: break_even(costs, length) for length in _LENGTHS}
     shares = {part: getattr(times, part) / times.total for part in ("target", "draft", "other")}
     return Report(
         name="topics",
@@ -94,13 +96,21 @@ def run_topics(config: Path | None, source: Path | None, per_topic: int, tokens:
         notes=[
             f"A target run over one row takes {target_ms:.2f} ms.",
             "Step: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()),
+            break_even_note(even),
         ],
         facts={
             "target_ms": target_ms,
             "w": {str(rows): cost for rows, cost in costs.target.items()},
             "step_shares": shares,
+            "break_even": {str(length): alpha for length, alpha in even.items()},
         },
     )
+
+
+def break_even_note(even: Mapping[int, float | None]) -> str:
+    """From which alpha on a draft pays here, by length of its proposals."""
+    parts = [f"{length}: {shown(alpha, '{:.3f}') if alpha is not None else 'none'}" for length, alpha in even.items()]
+    return f"Break-even alpha by proposed tokens: {', '.join(parts)}; a draft below it slows this machine down."
 
 
 def _cases(

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks.prompts import OUT_OF_SCOPE, OWN, in_blocks, load_prompts
-from benchmarks.tally import Tally, predicted_speedup
-from benchmarks.topics import METHODS, run_topics
+from benchmarks.tally import Tally, break_even, predicted_speedup
+from benchmarks.topics import METHODS, break_even_note, run_topics
 from configs.errors import ConfigError
 from decoding.costs import StepCosts
 from decoding.request import SpeculationCounts
@@ -93,6 +93,22 @@ def test_the_cost_model_is_tokens_over_cost():
     assert predicted(44, 20) == pytest.approx(44 / 27)
     assert predicted(34, 10, num_copied=40) == pytest.approx(34 / 13)
     assert predicted_speedup(SpeculationCounts(num_generated_tokens=7, num_target_runs=7), costs) == 1
+
+
+def test_break_even_is_where_a_proposal_brings_what_it_costs():
+    """By hand: one token pays from w(2) + c - 1 on; dearer lengths need more; some never pay."""
+    costs = StepCosts({1: 1.0, 2: 1.1, 3: 1.5}, {1: 0.2})
+    assert break_even(costs, 1) == pytest.approx(0.3, abs=1e-5)
+    assert sum(break_even(costs, 2) ** power for power in range(3)) == pytest.approx(1.9, abs=1e-5)
+    assert break_even(StepCosts({1: 1.0, 2: 1.9}, {1: 0.1}), 1) is None
+    assert break_even_note({1: 0.3, 2: None}).startswith("Break-even alpha by proposed tokens: 1: 0.300, 2: none;")
+
+
+def test_both_sides_of_the_break_even_are_reported(report):
+    """The alpha of each method in its row, and what it must exceed below the table."""
+    document = report.document()
+    assert document["break_even"].keys() == {"1", "2", "4", "8"}
+    assert any(note.startswith("Break-even alpha") for note in report.notes)
 
 
 def test_prompts_come_topic_in_turn_from_the_validation_split(prompts):
