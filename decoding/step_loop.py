@@ -230,7 +230,9 @@ class StepLoop:
         request.counts.num_rejected_drafts += was_rejected
         if drafter.origin is Origin.LOOKUP:
             request.counts.num_copied_tokens += len(proposal)
-        self.target.cache.commit(turn.slot, [*range(rows), *[rows + node for node in path]])
+        is_prefix = not path or path[-1] == len(path) - 1  # nodes of a path rise
+        kept = range(rows + len(path)) if is_prefix else [*range(rows), *[rows + node for node in path]]
+        self.target.cache.commit(turn.slot, kept)
         tokens = [*[proposal.token_ids[node] for node in path], result.token_id]
         origins = [*[drafter.origin] * len(path), Origin.CORRECTED if was_rejected else Origin.BONUS]
         return self._emit(turn, tokens, origins, len(path))
@@ -277,6 +279,8 @@ def _has_child(proposal: Proposal, path: list[int]) -> bool:
 def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason | None]:
     """``tokens`` up to the first stop token or the last one allowed, and why the request ends there, if it does."""
     remaining, stops = request.num_remaining, request.sampling.stop_token_ids
+    if len(tokens) < remaining and stops.isdisjoint(tokens):
+        return tokens, None
     for count, token_id in enumerate(tokens, start=1):
         if token_id in stops:
             return tokens[:count], FinishReason.STOP

@@ -16,9 +16,13 @@ def verify_greedy(proposal: Proposal, best: Sequence[int]) -> VerificationResult
         proposal: any tree.
         best: 1 + nodes argmax token ids of the target.
     """
-    if not proposal.token_ids:
-        return VerificationResult([], best[0])
-    return _walk(proposal, lambda row: best[row])
+    path: list[int] = []
+    node, token_id = -1, best[0]
+    for child, guess in enumerate(proposal.token_ids):  # children follow their parents, so one pass sees them all
+        if guess == token_id and proposal.parents[child] == node:
+            path.append(child)
+            node, token_id = child, best[child + 1]
+    return VerificationResult(path, token_id)
 
 
 def verify_match(proposal: Proposal, target_probs: Tensor, randomness: Randomness) -> VerificationResult:

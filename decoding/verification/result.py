@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would treble the cost of what every request gets at every step
 class VerificationResult:
     """Accepted nodes, from the root down, and the target's own token after them.
 
