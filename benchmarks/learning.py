@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -22,15 +22,15 @@ from benchmarks.load import Round, p99, play_round
 from benchmarks.pictures import BLUE, ORANGE, canvas
 from benchmarks.prompts import load_prompts
 from benchmarks.results import Report, Row, command_line, shown_with_spread, with_spread, yes_no
+from benchmarks.second_versions import double_versions
 from configs.background import stand_back
 from configs.errors import ConfigError
+from registry.aliases import AliasMoved
 from registry.names import CHAMPION
 from registry.section import RegistrySection
 from registry.store import Registry
 from serving.client import running_server
 from serving.config import Deployment
-from serving.deployment import open_registry
-from training.starter.corpus import TOPICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +68,7 @@ def run_learning(
 ) -> Report:
     """The same prompts with nothing else going on, and while a trainer works and champions change.
 
-    The starter is imported into a registry of its own; every topic has two versions with the same weights, and a
+    The starter is imported into a registry of its own; every topic has two versions whose weights differ, and a
     process moves an alias every ``swap_seconds``. The trainer is `polydraft learn`, told to mind no load.
 
     Raises:
@@ -174,14 +174,6 @@ def _deployment(place: Path, requests: int) -> Deployment:
     )
 
 
-def double_versions(deployment: Deployment) -> None:
-    """Every topic's draft once more, as version 2."""
-    registry = open_registry(deployment)
-    for topic in TOPICS:
-        first = registry.resolve(f"registry://{deployment.name}-draft-{topic}@v1")
-        registry.register(first.model, first.folder, {**first.tags, "job": "bench learning"})
-
-
 @contextmanager
 def learner_beside(deployment: Deployment, place: Path, url: str) -> "Iterator[subprocess.Popen[bytes]]":
     file = place / "learning.yaml"
@@ -222,8 +214,9 @@ def _swap_forever(section: RegistrySection, every_seconds: float, swapping: Even
         for model in models:
             swapping.wait()
             time.sleep(every_seconds)
-            registry.set_alias(model, CHAMPION, version, expected_current=3 - version)
-            moved.value += 1
+            with suppress(AliasMoved):  # a canary was faster
+                registry.set_alias(model, CHAMPION, version, expected_current=3 - version)
+                moved.value += 1
 
 
 def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:

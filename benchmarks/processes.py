@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 
 _MIB = 1 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_BLOCKS = 10
+_STUDENT = 2.306  # 97.5 % of Student's t with 8 degrees of freedom
 
 
 @dataclass
@@ -26,27 +29,52 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Flat:
+    """What still counts as flat.
+
+    Attributes:
+        nothing: may be gained in the half at any rate: less than can be told from how memory comes in pages.
+        limit: an hour; more is refused even where it may be noise, since then nobody can tell that it is flat.
+    """
+
+    nothing: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trend:
-    """A straight line through the last half of a series (least squares)."""
+    """A straight line through the last half of a series: ordinary least squares over the means of ten blocks.
+
+    Samples seconds apart resemble each other, so that the usual error of a slope, which takes them for independent,
+    is far too small. Means of long blocks hardly do (batch means; Law and Kelton, Simulation Modeling and Analysis,
+    section 9.5): the error is that of the line through the ten means, with Student's t of eight degrees of freedom.
+    """
 
     slope: float  # an hour
+    error: float  # standard error of the slope, an hour
     growth: float  # from the half's beginning to its end
-    noise: float  # standard deviation around the line
 
-    def is_flat(self, tolerance: float) -> bool:
-        """Growth is no more than two deviations, or than ``tolerance``."""
-        return self.growth <= max(2 * self.noise, tolerance)
+    @property
+    def is_noise(self) -> bool:
+        """The slope is not above 0 at the level of 2.5 % (one-sided)."""
+        return self.slope <= _STUDENT * self.error
+
+    def is_flat(self, flat: Flat) -> bool:
+        """Growth is nothing, or it is within the slope's own error and below the limit."""
+        return self.growth <= flat.nothing or (self.is_noise and self.slope <= flat.limit)
 
 
-def trend(times: list[float], values: list[float]) -> Trend:
-    """The trend of the last half; nothing of fewer than four points."""
+def trend(times: Sequence[float], values: Sequence[float]) -> Trend:
+    """The trend of the last half; nothing of fewer points than blocks."""
     half = [index for index, at in enumerate(times) if at >= (times[0] + times[-1]) / 2] if times else []
-    if len(half) < 4:
+    if len(half) < _BLOCKS:
         return Trend(0.0, 0.0, 0.0)
-    x, y = np.array(times)[half], np.array(values, dtype=float)[half]
+    x = np.array([block.mean() for block in np.array_split(np.array(times)[half], _BLOCKS)])
+    y = np.array([block.mean() for block in np.array_split(np.array(values, dtype=float)[half], _BLOCKS)])
     slope, offset = np.polyfit(x, y, 1)
-    noise = float(np.std(y - (slope * x + offset)))
-    return Trend(float(slope) * 3600, float(slope) * float(x[-1] - x[0]), noise)
+    variance = float(np.sum((y - (slope * x + offset)) ** 2)) / (_BLOCKS - 2)
+    error = (variance / float(np.sum((x - x.mean()) ** 2))) ** 0.5
+    return Trend(float(slope) * 3600, error * 3600, float(slope) * (times[-1] - times[half[0]]))
 
 
 def children() -> set[int]:

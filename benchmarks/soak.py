@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from benchmarks.asking import Answer, Asked, Question, client_of, meet
-from benchmarks.learning import cpu_seconds, double_versions, learner_beside
+from benchmarks.learning import cpu_seconds, learner_beside
 from benchmarks.pictures import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, canvas
-from benchmarks.processes import Series, Watcher, children, trend
+from benchmarks.processes import Flat, Series, Watcher, children, trend
 from benchmarks.prompts import load_prompts
 from benchmarks.results import Report, Row, command_line, yes_no
+from benchmarks.second_versions import double_versions
 from benchmarks.swaps import Swapper
 from configs.console import hint
 from configs.errors import ServerError
@@ -36,7 +37,8 @@ _REST_SECONDS, _MOST_RESTS = 3.0, 20  # for the audit, in the end
 _TOLD = ("audit", "traces", "status", "reasons")  # of /health
 _SAMPLED = 4  # every so many prompts are sampled, too
 _SAMPLES = 600  # at most, of memory and files
-_TOLERANCE = {"resident": 1.0, "files": 1.0}  # MiB and descriptors that may be gained in the last half at any rate
+_RESIDENT = Flat(nothing=0.5, limit=30.0)  # MiB, MiB an hour
+_FILES = Flat(nothing=1.0, limit=6.0)  # descriptors, descriptors an hour
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, GREY)
 _KINDS = {"whole": 0.66, "left": 0.16, "sampled": 0.06, "malformed": 0.12}
 
@@ -59,10 +61,10 @@ _MALFORMED = (
 COLUMNS = {
     "process": lambda row: row["process"],
     "resident, MiB": lambda row: f"{row['resident_first']:.0f} > {row['resident_last']:.0f}",
-    "last half, MiB/h": lambda row: f"{row['resident_slope']:+.2f}",
-    "gained ± noise": lambda row: f"{row['resident_growth']:+.2f} ± {row['resident_noise']:.2f}",
+    "last half, MiB/h ± error": lambda row: f"{row['resident_slope']:+.2f} ± {row['resident_error']:.2f}",
+    "gained, MiB": lambda row: f"{row['resident_growth']:+.2f}",
     "files": lambda row: f"{row['files_first']} > {row['files_last']}",
-    "files/h": lambda row: f"{row['files_slope']:+.2f}",
+    "files/h ± error": lambda row: f"{row['files_slope']:+.2f} ± {row['files_error']:.2f}",
     "flat": lambda row: yes_no(row["flat"]),
 }
 
@@ -223,6 +225,9 @@ def soak_report(found: Soaked, series: Sequence[Series], facts: dict[str, Any], 
             f"{facts['learned']} versions learned meanwhile in {facts['learner_seconds']:.0f} s of processor time.",
             f"Errors that were not the client's own: {found.num_errors}. Answers unlike plain decoding: "
             f"{found.mismatches}. Audit: {facts['audit']}.",
+            f"Flat: in the last half no more than {_RESIDENT.nothing:g} MiB gained, or a slope that is not above 0 "
+            f"(least squares over ten block means, one-sided, 2.5 %) and at most {_RESIDENT.limit:g} MiB/h; of files "
+            f"{_FILES.nothing:g} and {_FILES.limit:g}/h.",
             *found.errors,
         ],
         facts={**counts, "mismatches": found.mismatches, **facts, "passed": passed},
@@ -238,11 +243,12 @@ def soak_row(series: Series) -> Row:
         "resident_last": series.resident[-1],
         "resident_slope": resident.slope,
         "resident_growth": resident.growth,
-        "resident_noise": resident.noise,
+        "resident_error": resident.error,
         "files_first": series.files[0],
         "files_last": series.files[-1],
         "files_slope": files.slope,
-        "flat": resident.is_flat(_TOLERANCE["resident"]) and files.is_flat(_TOLERANCE["files"]),
+        "files_error": files.error,
+        "flat": resident.is_flat(_RESIDENT) and files.is_flat(_FILES),
         "series": {"seconds": series.times, "resident": series.resident, "files": series.files},
     }
 

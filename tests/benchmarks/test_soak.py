@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from scipy.stats import linregress
 
 from benchmarks.asking import Answer, Asked, Question
 from benchmarks.processes import Series, Watcher, children, trend
@@ -13,11 +14,22 @@ from benchmarks.soak import Soaked, soak, soak_report, soak_row
 from serving.client import running_server
 
 MINUTES = [float(second) for second in range(0, 1200, 10)]
+SECONDS = [2.0 * number for number in range(600)]
 FACTS = {"swaps": 3, "learned": 1, "learner_seconds": 2.0, "audit": None}
 
 
 def series(resident: Sequence[float], files: Sequence[int] | None = None) -> Series:
     return Series("model", MINUTES, list(resident), list(files or [9] * len(MINUTES)))
+
+
+def walk(scatter: float, seed: int) -> list[float]:
+    """Samples around 0 that resemble those before: an autoregression of order 1, coefficient 0.9."""
+    draws, at = random.Random(seed), 0.0
+    found = []
+    for _ in SECONDS:
+        at = 0.9 * at + draws.gauss(0, scatter * (1 - 0.9**2) ** 0.5)
+        found.append(at)
+    return found
 
 
 class TestTrend:
@@ -37,9 +49,35 @@ class TestTrend:
         assert not soak_row(series(leak))["flat"]
         assert not soak_row(series([500.0] * len(MINUTES), [int(second / 60) for second in MINUTES]))["flat"]
 
+    def test_slow_growth_within_the_scatter_of_the_samples_is_seen(self) -> None:
+        """9 MiB an hour: one and a half in the half, where samples scatter by more; its slope is sure all the same."""
+        draws = random.Random(0)
+        values = [500 + second / 400 + draws.gauss(0, 1) for second in SECONDS]
+        found = trend(SECONDS, values)
+        assert found.growth < 2
+        assert found.slope == pytest.approx(9, abs=3 * found.error)
+        assert not found.is_noise
+        assert not soak_row(Series("model", SECONDS, values, [9] * len(SECONDS)))["flat"]
+
+    def test_noise_is_no_excuse_for_fast_growth(self) -> None:
+        """60 MiB an hour cannot be told from nothing here, so nobody may say that it is flat."""
+        values = [500 + second / 60 + wave for second, wave in zip(SECONDS, walk(8.0, seed=5), strict=True)]
+        found = trend(SECONDS, values)
+        assert found.is_noise
+        assert found.slope > 30
+        assert not soak_row(Series("model", SECONDS, values, [9] * len(SECONDS)))["flat"]
+
+    def test_the_error_of_a_slope_allows_for_samples_that_resemble_each_other(self) -> None:
+        """Of 400 series without a trend few are taken to grow; with samples taken for independent, a third is."""
+        waves = [walk(2.0, seed) for seed in range(400)]
+        grown = sum(not trend(SECONDS, wave).is_noise for wave in waves)
+        naive = sum(linregress(SECONDS[300:], wave[300:], alternative="greater").pvalue < 0.025 for wave in waves)
+        assert grown / 400 < 0.06
+        assert naive / 400 > 0.25
+
     def test_what_shrinks_is_flat(self) -> None:
         """Nobody complains."""
-        assert trend(MINUTES, [900 - second / 10 for second in MINUTES]).is_flat(1.0)
+        assert soak_row(series([900 - second / 10 for second in MINUTES]))["flat"]
 
 
 class TestReport:
