@@ -9,7 +9,7 @@
     run description       outcome, table against champion and control, command to repeat, command to undo
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from registry.names import router_model
 
@@ -22,30 +22,6 @@ def running_name(topic: str, job: str, parent: int | None = None) -> str:
 def finished_name(topic: str, job: str, version: int) -> str:
     """``sql v9 online``."""
     return f"{topic} v{version} {job}"
-
-
-def version_tags(
-    topic: str,
-    job: str,
-    target: str,
-    tokenizer: str,
-    *,
-    parent_version: int | None = None,
-    data_window: str = "",
-    figures: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """The tags of a version.
-
-    Args:
-        job: what made it: ``distilled``, ``online``, ``starter import``.
-        target, tokenizer: fingerprints.
-        data_window: what it learned from, such as ``4 096 traces, 12-14 March``.
-        figures: from `registry.figures.tags_of`.
-    """
-    tags = {"topic": topic, "job": job, "target": target, "tokenizer": tokenizer, **(figures or {})}
-    if data_window:
-        tags["data_window"] = data_window
-    return tags if parent_version is None else {**tags, "parent_version": str(parent_version)}
 
 
 def draft_description(prefix: str, topic: str, licence: str) -> str:

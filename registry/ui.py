@@ -56,11 +56,5 @@ def links(section: RegistrySection, models: list[ModelSummary], port: int = 5000
     return [*pages, Link("runs", f"{base}/#/experiments{_TRAINING}")]
 
 
-def version_link(section: RegistrySection, model: str, version: int, port: int = 5000) -> Link:
-    """The page of one version."""
-    url = f"{_base(locate(section), port)}/#/models/{quote(model)}/versions/{version}{_TRAINING}"
-    return Link(f"{model} v{version}", url)
-
-
 def _base(location: Location, port: int) -> str:
     return location.shown if location.is_server else f"http://127.0.0.1:{port}"

@@ -5,7 +5,6 @@ from registry.describe import (
     run_note,
     running_name,
     version_description,
-    version_tags,
 )
 
 
@@ -14,23 +13,6 @@ def test_runs_are_named_for_what_they_do_and_then_for_what_they_made() -> None:
     assert running_name("sql", "online", 8) == "sql online from v8"
     assert running_name("sql", "distilled") == "sql distilled"
     assert finished_name("sql", "online", 9) == "sql v9 online"
-
-
-def test_a_version_carries_its_lineage_as_tags() -> None:
-    """What is not known is left out."""
-    tags = version_tags(
-        "sql", "online", "t", "k", parent_version=8, data_window="4 096 traces", figures={"alpha": "0.888"}
-    )
-    assert tags == {
-        "topic": "sql",
-        "job": "online",
-        "target": "t",
-        "tokenizer": "k",
-        "alpha": "0.888",
-        "data_window": "4 096 traces",
-        "parent_version": "8",
-    }
-    assert version_tags("sql", "online", "t", "k").keys() == {"topic", "job", "target", "tokenizer"}
 
 
 def test_a_model_says_what_it_is_for_how_to_load_it_and_what_its_data_allow() -> None:

@@ -15,7 +15,7 @@ from configs.errors import RegistryError
 from registry.removal import Rule, remove
 from registry.section import RegistrySection
 from registry.store import Registry
-from registry.ui import links, ui_command, ui_environment, version_link
+from registry.ui import links, ui_command, ui_environment
 from registry.verdicts import promote
 from registry.version import ModelSummary
 from tests.registry.conftest import MakeFolder
@@ -148,5 +148,3 @@ def test_links_lead_to_the_models(home: Path) -> None:
     model = ModelSummary("starter-draft-sql", {}, (), {})
     urls = [link.url for link in links(RegistrySection(), [model], 5001)]
     assert "http://127.0.0.1:5001/#/models/starter-draft-sql?workflowType=machine_learning" in urls
-    page = version_link(RegistrySection(), "a", 3, 5001).url
-    assert page == "http://127.0.0.1:5001/#/models/a/versions/3?workflowType=machine_learning"

@@ -103,10 +103,6 @@ class Nursery:
             self._make(examples, plan, place)
         return Scores(**load_file(place / "scores.safetensors"))
 
-    def of_parent(self) -> Scores:
-        """What all of them begin with."""
-        return self._score(self.parent)
-
     def _make(self, examples: Examples, plan: Plan, place: Path) -> None:
         transformers_logging.disable_progress_bar()
         student = load_student(self.parent)

@@ -72,7 +72,7 @@ class TestDiscovery:
     def test_training_makes_one_draft_better_than_its_parent(self, models, traffic, tmp_path):
         discovery = search(models, traffic, tmp_path, (1,), steps=40)
         rows, _ = discovery.rows()
-        parent = discovery.nursery.of_parent()
+        parent = discovery.nursery._score(discovery.nursery.parent)
         assert rows[0]["alpha"] > float(parent.accepted.sum() / parent.reachable.sum()) + 0.02
 
     def test_too_little_traffic_and_no_single_draft_are_refused(self, models, traffic, tmp_path):
