@@ -37,7 +37,8 @@ def distill(
     ] = 1,
     positions: Annotated[str, typer.Option(help="Of traces: all (wrong ones count twice) | wrong.")] = "all",
     loss: Annotated[
-        str | None, typer.Option(help="lk | tvd | jsd | forward_kl | reverse_kl | argmax; of the last stage.")
+        str | None,
+        typer.Option(help="lk | tvd | jsd (jsd:0.1 sets beta) | forward_kl | reverse_kl | argmax; of the last stage."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Of the last stage.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the last stage.")] = None,

@@ -25,6 +25,7 @@ __all__ = [
     "Targets",
     "acceptance",
     "agreement",
+    "divergence",
     "mixture",
 ]
 
@@ -136,17 +137,41 @@ DIVERGENCES: dict[str, Divergence] = {
 }
 
 
+def divergence(name: str) -> Divergence:
+    """The divergence of that name; ``jsd:0.1`` is `jsd` with another beta than 0.5.
+
+    Raises:
+        ValueError: there is none, or beta is not between 0 and 1.
+    """
+    kind, separator, beta = name.partition(":")
+    if kind not in DIVERGENCES or (separator and kind != "jsd"):
+        raise ValueError(f"there is no divergence {name}")
+    if not separator:
+        return DIVERGENCES[kind]
+    try:
+        share = float(beta)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"the beta of {name} is no number between 0 and 1")
+    return partial(divergences.jensen_shannon, beta=share)
+
+
 def mixture(name: str, argmax_weight: float = 0.0) -> Loss:
     """(1 - w) of a divergence plus w of cross-entropy with the teacher's most probable token.
 
     The latter is what greedy verification rewards. The name "argmax" is that cross-entropy alone.
+
+    Raises:
+        ValueError: as `divergence`.
     """
+    between = None if name == "argmax" else divergence(name)
 
     def loss(logits: Tensor, targets: Targets) -> Tensor:
         log_law = targets.log_law(logits)
-        if name == "argmax":
+        if between is None:
             return -targets.best_of(log_law)
-        value = DIVERGENCES[name](*targets.laws(log_law))
+        value = between(*targets.laws(log_law))
         return (1 - argmax_weight) * value - argmax_weight * targets.best_of(log_law) if argmax_weight else value
 
     return loss

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from configs.errors import ConfigError
+from training.distillation.plan import Plan
 from training.divergences import forward_kl, jensen_shannon, reverse_kl, total_variation
 from training.losses import LOSSES, DenseTargets, SparseTargets, acceptance, agreement, mixture
 
@@ -64,6 +66,33 @@ def test_gradients_are_the_closed_forms(name):
     expected = closed_form(name, logits.softmax(-1), teacher)
     assert expected.abs().max() > 0.01
     assert torch.allclose(gradient(name, logits, DenseTargets(teacher)), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.8])
+def test_jsd_takes_its_beta_from_its_name(beta):
+    """The gradient is the closed form at that beta, and not at 0.5; without a beta it is 0.5."""
+    logits, teacher = laws(1)
+    student = logits.softmax(-1)
+
+    def expected(share):
+        score = (student / (share * teacher + (1 - share) * student)).log()
+        return (1 - share) * student * (score - (student * score).sum(-1, keepdim=True))
+
+    moved = logits.clone().requires_grad_(True)
+    mixture(f"jsd:{beta}")(moved, DenseTargets(teacher)).sum().backward()
+    assert torch.allclose(moved.grad, expected(beta), atol=1e-10)
+    assert not torch.allclose(moved.grad, expected(0.5), atol=1e-3)
+    assert torch.equal(mixture("jsd:0.5")(logits, sparse(teacher, 3)), LOSSES["jsd"](logits, sparse(teacher, 3)))
+
+
+@pytest.mark.parametrize("name", ["jsd:0", "jsd:1", "jsd:", "jsd:much", "jsd:nan", "tvd:0.5", "argmax:0.5", "js"])
+def test_a_loss_that_does_not_exist_is_refused_where_it_is_named(name):
+    """By `mixture`, and by a plan with the names that there are."""
+    with pytest.raises(ValueError, match=r"no divergence|no number between 0 and 1"):
+        mixture(name)
+    with pytest.raises(ConfigError, match="there is no loss"):
+        Plan(loss=name)
+    assert Plan(loss="jsd:0.1").loss == "jsd:0.1"
 
 
 @pytest.mark.parametrize("top", [3, VOCAB, None])

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 
 from configs.errors import ConfigError
-from training.losses import LOSSES
+from training.losses import LOSSES, mixture
 
 _AT_LEAST = {
     "learning_rate": 0.0,
@@ -22,7 +22,7 @@ class Plan:
     """One distillation: AdamW (0.9, 0.98) without weight decay, a linear decay of the learning rate to zero.
 
     Attributes:
-        loss: a name of `training.losses.LOSSES`.
+        loss: a name of `training.losses.LOSSES`; ``jsd:0.1`` is jsd with another beta than 0.5.
         argmax_weight: share of the whole loss that is cross-entropy with the target's most probable token, for
             greedy traffic.
         warmup_kl: share of the steps that take forward KL in place of ``loss``: total variation has no gradient
@@ -57,8 +57,12 @@ class Plan:
     coverage: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise ConfigError(f"there is no loss {self.loss}", do=f"use one of {', '.join(LOSSES)}")
+        try:
+            mixture(self.loss)
+        except ValueError:
+            raise ConfigError(
+                f"there is no loss {self.loss}", do=f"use one of {', '.join(LOSSES)}; jsd:0.1 for another beta than 0.5"
+            ) from None
         for name, least in _AT_LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}")
