@@ -1,12 +1,52 @@
 """A running estimate of how far one request's proposals get."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 _FADE = 0.9  # a proposal: text changes its character, so old evidence must go
 _PRIOR_WEIGHT = 4.0  # proposals that the starting figure is worth; they fade like others
 _SHRINKAGE = 3.0  # proposals that the mean over positions is worth at each single one
 _HARDLY = 0.02  # a chance that is no reason to propose anything
 _PATIENCE, _MOST_PATIENCE = 32, 512  # steps without a proposal before the next try
+_CERTAIN = 0.99  # no prior is surer than that
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What a drafter's proposals came to elsewhere, such as a draft version's figures in the registry.
+
+    Attributes:
+        alpha: chance that a proposed token of a greedy answer is accepted, given that its position was reached.
+        alpha_t1: the same at temperature 1; None where it is not known.
+        by_position: chances that the tokens at positions 1, 2, .. of a greedy answer's proposal are accepted, each with
+            all before it: above 0, never rising; empty where they are not known.
+    """
+
+    alpha: float = 0.65
+    alpha_t1: float | None = None
+    by_position: tuple[float, ...] = ()
+
+    def at(self, temperature: float) -> float:
+        """Alpha at a request's temperature: on the line between the figures at 0 and 1, beyond 1 that at 1.
+
+        The nearer of the two would err by half their difference around 0.5, and jump there.
+        """
+        if self.alpha_t1 is None:
+            return self.alpha
+        share = min(1.0, max(0.0, temperature))
+        return (1 - share) * self.alpha + share * self.alpha_t1
+
+    def chances(self, temperature: float) -> list[float]:
+        """Chances of acceptance by position, given that it was reached; one for all where positions are not known.
+
+        Only greedy answers are counted by position, so at other temperatures all are scaled as alpha is.
+        """
+        if not self.by_position:
+            return [self.at(temperature)]
+        scale = self.at(temperature) / self.alpha
+        pairs = pairwise((1.0, *self.by_position))
+        return [min(_CERTAIN, scale * reached / before) for before, reached in pairs]
 
 
 class AcceptanceEstimate:
@@ -16,11 +56,15 @@ class AcceptanceEstimate:
     proposed, is guessed from the others.
 
     Args:
-        alpha: where to start, such as the draft version's figure in the registry.
+        prior: where to start: as if so many proposals had gone that way.
+        temperature: of the request.
     """
 
-    def __init__(self, alpha: float = 0.65):
-        self._accepted, self._reached = [alpha * _PRIOR_WEIGHT], [_PRIOR_WEIGHT]
+    def __init__(self, prior: Prior | None = None, temperature: float = 0.0):
+        self._accepted, self._reached, reached = list[float](), list[float](), _PRIOR_WEIGHT
+        for chance in (prior or Prior()).chances(temperature):
+            self._reached.append(reached)
+            self._accepted.append(reached := reached * chance)
         self._survival: list[float] = []
         self._steps_without, self._patience = 0, _PATIENCE
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from decoding.acceptance import Prior
 from decoding.proposal import Proposal
 from decoding.request import Origin, Request
 
@@ -16,12 +17,12 @@ class Drafter(Protocol):
 
     Attributes:
         origin: labels its accepted tokens.
-        prior_alpha: chance that a proposed token is accepted, before a request has shown its own.
+        prior: how often proposed tokens are accepted, before a request has shown it.
         num_drafts: models that take a step for each level of a proposal; 0 where proposals are free.
     """
 
     origin: Origin
-    prior_alpha: float
+    prior: Prior
     num_drafts: int
 
     def behind(self, request: Request) -> int | None:

@@ -130,7 +130,9 @@ class ProposalPlanner:
     def _estimate(self, request: Request, name: str) -> AcceptanceEstimate:
         estimate = request.estimates.get(name)
         if estimate is None:
-            estimate = request.estimates[name] = AcceptanceEstimate(self._drafters[name].prior_alpha)
+            estimate = request.estimates[name] = AcceptanceEstimate(
+                self._drafters[name].prior, request.sampling.temperature
+            )
         return estimate
 
 

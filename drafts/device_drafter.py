@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from decoding.acceptance import Prior
 from decoding.device.loop import is_drawn_on_device, noise
 from decoding.device.model import DeviceModel
 from decoding.device.proposal import DeviceProposal
@@ -18,8 +19,8 @@ class DeviceDrafter(ModelDrafter):
 
     model: DeviceModel
 
-    def __init__(self, model: DeviceModel, prior_alpha: float = 0.65):
-        super().__init__(model, prior_alpha)
+    def __init__(self, model: DeviceModel, prior: Prior | None = None):
+        super().__init__(model, prior)
 
     def _draft_greedily(self, requests: Sequence[Request], lengths: Sequence[int]) -> list[Proposal]:
         params = [request.sampling for request in requests]

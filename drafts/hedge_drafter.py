@@ -65,7 +65,7 @@ class HedgeDrafter:
         self.counts = ScoringCounts()
         self._drafters = list(drafters.values())
         self._expected, self._rule = expected, rule or HedgeRule()
-        self.prior_alpha = max(drafter.prior_alpha for drafter in self._drafters)
+        self.prior = max((drafter.prior for drafter in self._drafters), key=lambda prior: prior.alpha)
         self._accounts: dict[str, _Account] = {}
         self._proposed: dict[str, ModelDrafter] = {}
 

@@ -67,7 +67,7 @@ class MergedDrafter:
     def __init__(self, drafters: Mapping[str, Drafter]):
         self._drafters = dict(drafters)
         self.num_drafts = sum(drafter.num_drafts for drafter in drafters.values())
-        self.prior_alpha = max(drafter.prior_alpha for drafter in drafters.values())
+        self.prior = max((drafter.prior for drafter in drafters.values()), key=lambda prior: prior.alpha)
         self._nodes: dict[str, list[list[int]]] = {}  # of each request's last proposal
 
     def behind(self, request: Request) -> int | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from decoding.acceptance import Prior
 from decoding.laws import laws
 from decoding.model import LanguageModel
 from decoding.processors import Block
@@ -27,8 +28,8 @@ class ModelDrafter:
     origin = Origin.DRAFT
     num_drafts = 1
 
-    def __init__(self, model: LanguageModel, prior_alpha: float = 0.65):
-        self.model, self.prior_alpha = model, prior_alpha
+    def __init__(self, model: LanguageModel, prior: Prior | None = None):
+        self.model, self.prior = model, prior or Prior()
         self._slots: dict[str, int] = {}
 
     @property

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from decoding.acceptance import Prior
 from decoding.device.model import DeviceModel
 from decoding.drafter import Drafter
 from decoding.model import LanguageModel
@@ -30,7 +31,7 @@ class DraftSpec:
     name: str  # the topic, or "general"
     label: str  # "sql@v8"
     folder: Path
-    alpha: float = 0.65  # chance that one of its tokens is accepted, as measured when it was made
+    prior: Prior = field(default_factory=Prior)  # how often its tokens are accepted, as measured when it was made
 
 
 class DraftPool(Mapping[str, Drafter]):
@@ -206,8 +207,8 @@ class DraftPool(Mapping[str, Drafter]):
     def _drafter(self, spec: DraftSpec) -> ModelDrafter:
         model = self._load(spec.folder)
         if self._expansion is not None:
-            return TreeDrafter(model, self._expansion, spec.alpha)
-        return DeviceDrafter(model, spec.alpha) if isinstance(model, DeviceModel) else ModelDrafter(model, spec.alpha)
+            return TreeDrafter(model, self._expansion, spec.prior)
+        return DeviceDrafter(model, spec.prior) if isinstance(model, DeviceModel) else ModelDrafter(model, spec.prior)
 
     def _is_used(self, name: str) -> bool:
         """By a request of its own, or by one that has it merged with another."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from decoding.acceptance import Prior
 from decoding.proposal import EMPTY, Proposal
 from decoding.request import Origin, Request
 
@@ -16,7 +17,7 @@ class PromptLookup:
     """
 
     origin = Origin.LOOKUP
-    prior_alpha = 0.7
+    prior = Prior(0.7)
     num_drafts = 0
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from decoding.acceptance import Prior
 from decoding.device.loop import is_drawn_on_device, noise
 from decoding.device.proposal import DeviceProposal
 from decoding.device.stack import DraftStack, StackedDraft
@@ -31,10 +32,10 @@ class StackedDrafts:
     def __init__(self, stack: DraftStack):
         self.stack = stack
 
-    def drafter(self, model: StackedDraft, prior_alpha: float = 0.65) -> "StackedDrafter":
+    def drafter(self, model: StackedDraft, prior: Prior | None = None) -> "StackedDrafter":
         """Of the draft in one of the stack's places."""
         assert model is self.stack.drafts[model.place]
-        return StackedDrafter(model, self, prior_alpha)
+        return StackedDrafter(model, self, prior)
 
     def propose(self, orders: Sequence[Order]) -> list[list[Proposal]]:
         """See `Joint.propose`; one loop for all requests, but for those whose laws need tokens on the host.
@@ -77,8 +78,8 @@ class StackedDrafter(DeviceDrafter, JointDrafter):
 
     joint: StackedDrafts
 
-    def __init__(self, model: StackedDraft, joint: StackedDrafts, prior_alpha: float = 0.65):
-        super().__init__(model, prior_alpha)
+    def __init__(self, model: StackedDraft, joint: StackedDrafts, prior: Prior | None = None):
+        super().__init__(model, prior)
         self.joint, self.place = joint, model.place
 
     @property

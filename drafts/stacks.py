@@ -59,7 +59,7 @@ class DraftStacks:
             place = next((place for place in range(len(joint.stack.drafts)) if place not in taken), None)
             if place is not None:
                 model = joint.stack.exchange(place, drafter.model.config, drafter.model.network.weights)
-                moved[drafter] = joint.drafter(model, drafter.prior_alpha)
+                moved[drafter] = joint.drafter(model, drafter.prior)
         return {name: moved[drafter] for name, drafter in drafters.items() if drafter in moved}
 
     def _stack_for(self, model: DeviceModel) -> StackedDrafts | None:

@@ -6,6 +6,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from decoding.acceptance import Prior
 from decoding.laws import laws as laws_of
 from decoding.model import LanguageModel
 from decoding.processors import Block, process
@@ -30,8 +31,8 @@ class TreeDrafter(ModelDrafter):
         expansion: shape and scheme; a request's own length cuts the depth.
     """
 
-    def __init__(self, model: LanguageModel, expansion: Expansion, prior_alpha: float = 0.65):
-        super().__init__(model, prior_alpha)
+    def __init__(self, model: LanguageModel, expansion: Expansion, prior: Prior | None = None):
+        super().__init__(model, prior)
         self.expansion = expansion
         self._num_fed: dict[str, int] = {}  # nodes whose rows lie behind the committed ones
 

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate, takewhile
 from pathlib import Path
 
 from configs.errors import ConfigError, IncompatibleDraft
+from decoding.acceptance import Prior
 from decoding.checkpoint import fingerprint, read_config
 from decoding.device.placement import CPU, Placement, place
 from drafts.compatibility import check_draft
 from drafts.expansion import Expansion
 from drafts.pool import AND, GENERAL, LOOKUP, DraftSpec
 from drafts.section import CanarySection, DraftSource
+from registry.figures import by_position
 from serving.config import Deployment
 from serving.deployment import STARTER, Resolved, Resolver
 from serving.traces import TracePlan, plan_traces
@@ -126,7 +129,7 @@ def draft_sources(deployment: Deployment) -> dict[str, DraftSource]:
 
 def spec_of(name: str, draft: Resolved) -> DraftSpec:
     """What the pool needs to know of a version."""
-    return DraftSpec(name, draft.label, draft.folder, **_alpha(draft.tags))
+    return DraftSpec(name, draft.label, draft.folder, prior_of(draft.tags))
 
 
 def _check(draft: Resolved, target: Path, target_fingerprint: str | None) -> None:
@@ -139,13 +142,26 @@ def _check(draft: Resolved, target: Path, target_fingerprint: str | None) -> Non
         )
 
 
-def _alpha(tags: Mapping[str, str]) -> dict[str, float]:
-    """The acceptance that a version was registered with; nothing where it has none or no probability."""
+def prior_of(tags: Mapping[str, str]) -> Prior:
+    """The acceptance that a version was registered with; what is missing there, or no chance, is left out."""
+    alpha, alpha_t1 = _chance(tags.get("alpha")), _chance(tags.get("alpha_t1"))
+    if alpha is None:
+        return Prior()
     try:
-        alpha = float(tags["alpha"])
-    except (KeyError, ValueError):
-        return {}
-    return {"alpha": alpha} if 0 < alpha < 1 else {}
+        positions = by_position(tags.get("acceptance_by_position", ""))
+    except ValueError:
+        positions = []
+    # Each was counted over other texts, so that a later one may be a hair above the one before.
+    falling = takewhile(lambda chance: 0 < chance <= 1, accumulate(positions, min))
+    return Prior(alpha, alpha_t1, tuple(falling))
+
+
+def _chance(text: str | None) -> float | None:
+    try:
+        chance = float(text or "")
+    except ValueError:
+        return None
+    return chance if 0 < chance < 1 else None
 
 
 def _fingerprint(target: Path) -> str | None:

@@ -26,8 +26,8 @@ class DraftPrices:
     """Which draft a routed request gets, and which rule decided.
 
     The acceptance of each draft on the query is the router's prediction; where it makes none, that of the chosen
-    draft is the figure that its version was registered with, and no other draft is weighed against it. A length that
-    is fixed, by the deployment or the request, leaves nothing to weigh either.
+    draft is what its version was registered with, at the request's temperature, and no other draft is weighed against
+    it. A length that is fixed, by the deployment or the request, leaves nothing to weigh either.
 
     What no draft pays for is asked again when fewer requests run. The other way round needs no rule here: where
     more run, the controller lets a draft rest.
@@ -74,17 +74,18 @@ class DraftPrices:
             predicted = {}  # like is weighed against like
         sharing = Counter(other.drafter for other in self._loop.requests if other is not request)
         plain, width = self._runs(requests)
+        temperature = request.sampling.temperature
 
         def offer(draft: str, alpha: float) -> Offer:
             share = min(sharing[draft] + 1, requests)
             assert self._controller is not None
             return Offer(draft, alpha, self._controller.costs.draft_step(share) / share / plain)
 
-        chosen = offer(name, predicted.get(name, self._pool.specs[name].alpha))
+        chosen = offer(name, predicted.get(name, self._pool.specs[name].prior.at(temperature)))
         others = [offer(draft, alpha) for draft, alpha in predicted.items() if draft in self._pool.specs]
         general = next((other for other in others if other.name == GENERAL), None)
         rivals = [other for other in others if other.name not in (GENERAL, name)]
-        lookup = Offer(LOOKUP, PromptLookup.prior_alpha, 0.0) if LOOKUP in self._pool else None
+        lookup = Offer(LOOKUP, PromptLookup.prior.at(temperature), 0.0) if LOOKUP in self._pool else None
         verdict = decide(chosen, width, rivals, general, lookup)
         return verdict.name, verdict.rule
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from decoding.acceptance import AcceptanceEstimate
+from decoding.acceptance import AcceptanceEstimate, Prior
 from decoding.controller import LengthController, Source
 from decoding.costs import StepCosts, interpolate, measure_costs
 from decoding.planner import ProposalPlanner
@@ -176,7 +176,7 @@ def planned(planner, request, steps):
 
 def test_a_neglected_request_is_tried_again_ever_more_seldom():
     """One token after 32 steps without, then after 64 more; none at all where even a sure token would not pay."""
-    drafters = {"model": ModelDrafter(ToyModel(5, 0), prior_alpha=0.01)}
+    drafters = {"model": ModelDrafter(ToyModel(5, 0), prior=Prior(0.01))}
     request = make_request([1], SamplingParams(max_tokens=500), drafter="model")
     tried = planned(ProposalPlanner(drafters, LengthController(CPU)), request, 100)
     assert [step for step, length in enumerate(tried) if length] == [31, 95]
@@ -188,7 +188,7 @@ def test_a_neglected_request_is_tried_again_ever_more_seldom():
 
 def test_a_request_starts_from_its_drafts_own_figure():
     """A draft known to be good is trusted with more tokens at once."""
-    drafters = {"good": ModelDrafter(ToyModel(5, 0), 0.95), "poor": ModelDrafter(ToyModel(5, 0), 0.4)}
+    drafters = {"good": ModelDrafter(ToyModel(5, 0), Prior(0.95)), "poor": ModelDrafter(ToyModel(5, 0), Prior(0.4))}
     planner = ProposalPlanner(drafters, LengthController(CPU))
     good, poor = (make_request([1], SamplingParams(max_tokens=50), drafter=name) for name in ("good", "poor"))
     assert planned(planner, good, 1) > planned(planner, poor, 1)
@@ -196,8 +196,8 @@ def test_a_request_starts_from_its_drafts_own_figure():
 
 def test_a_planned_tree_pays_for_all_its_rows():
     """Cheap rows: three levels. Dear ones: not at all, though a chain of the same chances would be worth it."""
-    model = ModelDrafter(ToyModel(5, 0), 0.7)
-    drafters = {"tree": TreeDrafter(ToyModel(5, 0), WIDE, 0.7), "both": MergedDrafter({"a": model, "b": model})}
+    model = ModelDrafter(ToyModel(5, 0), Prior(0.7))
+    drafters = {"tree": TreeDrafter(ToyModel(5, 0), WIDE, Prior(0.7)), "both": MergedDrafter({"a": model, "b": model})}
     cheap, dear = StepCosts({1: 1.0, 40: 1.1}, CPU.draft), StepCosts({1: 1.0, 40: 12.0}, CPU.draft)
     for name in drafters:
         for costs, expected in ((cheap, 3), (dear, 0)):
@@ -208,7 +208,7 @@ def test_a_planned_tree_pays_for_all_its_rows():
 
 def test_the_companion_steps_in_where_it_finds_a_copy():
     """Prompt lookup proposes in place of the request's own draft, once its own record is better."""
-    drafters = {"model": ModelDrafter(ToyModel(5, 0), 0.3), "lookup": PromptLookup()}
+    drafters = {"model": ModelDrafter(ToyModel(5, 0), Prior(0.3)), "lookup": PromptLookup()}
     request = make_request([1, 2, 3, 1, 2, 3, 1, 2], SamplingParams(max_tokens=50), drafter="model")
     assert ProposalPlanner(drafters, LengthController(CPU), "lookup").plan([request], 1, 1, 0)[0][0] == "lookup"
     assert ProposalPlanner(drafters, LengthController(CPU)).plan([request], 1, 1, 0)[0][0] == "model"
@@ -229,7 +229,7 @@ def test_estimates_follow_the_evidence():
 
 def test_estimates_know_positions_apart():
     """A first token that is always right and a second that never is; depths never seen are guessed from the mean."""
-    estimate = AcceptanceEstimate(0.5)
+    estimate = AcceptanceEstimate(Prior(0.5))
     for _ in range(50):
         estimate.add(1, was_rejected=True)
     first, second, third = estimate.survival(3)

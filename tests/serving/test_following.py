@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import IncompatibleDraft, RegistryError
+from decoding.acceptance import Prior
 from drafts.pool import DraftSpec
 from serving import following
 from serving.config import Deployment
@@ -67,7 +68,7 @@ def test_a_version_behind_a_moved_alias_is_handed_on_once(follower, registry, se
     registry.labels["registry://sql@champion"] = "sql@v2"
     follower.look()
     follower.look()
-    assert sent == [DraftSpec("sql", "sql@v2", Path("folder"), 0.71)]
+    assert sent == [DraftSpec("sql", "sql@v2", Path("folder"), Prior(0.71))]
     registry.labels["registry://sql@champion"] = "sql@v1"
     follower.look()
     assert [spec.label for spec in sent] == ["sql@v2", "sql@v1"]

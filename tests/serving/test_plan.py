@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from configs.errors import CheckpointError, ConfigError, IncompatibleDraft
+from decoding.acceptance import Prior
 from decoding.proposal import Scheme
 from drafts.expansion import Expansion
 from serving.config import Deployment
-from serving.plan import Plan, make_plan
+from serving.plan import Plan, make_plan, prior_of
 from tests.serving.toy_folder import write_model, write_tokenizer
 
 
@@ -19,6 +20,22 @@ def plan(toy: Path, **sections: Any) -> Plan:
         "router": None,
     }
     return make_plan(Deployment.model_validate({**defaults, **sections}))
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"alpha": "0.7", "alpha_t1": "0.6"}, Prior(0.7, 0.6)),
+        ({"alpha": "0.7", "acceptance_by_position": "0.70 0.50 0.51"}, Prior(0.7, None, (0.7, 0.5, 0.5))),
+        ({"alpha": "0.7", "acceptance_by_position": "0.7 0.1 0.0 0.0"}, Prior(0.7, None, (0.7, 0.1))),
+        ({"alpha": "0.7", "alpha_t1": "nan", "acceptance_by_position": "high"}, Prior(0.7)),
+        ({"alpha": "1.2", "alpha_t1": "0.6"}, Prior()),
+        ({"alpha_t1": "0.6"}, Prior()),
+    ],
+)
+def test_figures_of_a_version_are_what_its_requests_start_from(tags: dict[str, str], expected: Prior) -> None:
+    """At both temperatures and by position; what is no chance is left out."""
+    assert prior_of(tags) == expected
 
 
 def with_draft(toy: Path, draft: Path) -> Plan:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from decoding.acceptance import Prior
 from decoding.controller import LengthController
 from decoding.costs import StepCosts
 from decoding.drafter import Drafter
@@ -29,7 +30,7 @@ class Pool(Mapping[str, Drafter]):
     """Drafts by name with the figures of their versions; each proposes as prompt lookup does."""
 
     def __init__(self, **alphas: float) -> None:
-        self.specs = {name: DraftSpec(name, f"{name}@v1", Path(name), alpha) for name, alpha in alphas.items()}
+        self.specs = {name: DraftSpec(name, f"{name}@v1", Path(name), Prior(alpha)) for name, alpha in alphas.items()}
         self._drafters = {name: PromptLookup() for name in ("lookup", *alphas)}
 
     @property
@@ -69,8 +70,10 @@ class Desk:
         lengths = self.lengths or LengthController(self.costs)
         self.prices = DraftPrices(self.loop, self.pool, lengths)  # type: ignore[arg-type]
 
-    def admit(self, name: str = "a", drafter: str | None = None, length: int | None = None) -> Request:
-        sampling = SamplingParams(max_tokens=20)
+    def admit(
+        self, name: str = "a", drafter: str | None = None, length: int | None = None, temperature: float = 0.0
+    ) -> Request:
+        sampling = SamplingParams(max_tokens=20, temperature=temperature)
         request = Request(name, [1, 2], sampling, SeededRandomness(0), drafter=drafter, num_draft_tokens=length)
         self.loop.admit(request)
         return request
@@ -93,6 +96,19 @@ class TestSettling:
         desk = Desk(costs)
 
         assert desk.prices.settle(desk.admit(), decision()) == expected
+
+    def test_a_sampled_request_is_priced_at_its_temperature(self) -> None:
+        """A draft that pays in greedy answers and not in sampled ones, and the other way round."""
+        dear = StepCosts({1: 1.0, 2: 1.3, 5: 2.2, 48: 20.0}, {1: 0.2, 8: 1.6}, context=1)
+        pool = Pool(general=0.5)
+        for figures, expected in (((0.9, 0.3), ("topic", "no_gain")), ((0.3, 0.9), ("no_gain", "topic"))):
+            pool.specs["sql"] = DraftSpec("sql", "sql@v1", Path("sql"), Prior(*figures))
+            pool._drafters = {"sql": PromptLookup()}
+            desk = Desk(dear, pool)
+            reasons = [
+                desk.prices.settle(desk.admit(f"at {each}", temperature=each), decision())[1] for each in (0.0, 1.0)
+            ]
+            assert tuple(reasons) == expected
 
     def test_a_full_batch_changes_the_price(self) -> None:
         """Rows that were idle alone are taken."""
