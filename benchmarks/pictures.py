@@ -26,6 +26,7 @@ METHOD_COLOURS = {
     "pooled": SKY,
     "routed": BLUE,
     "oracle": GREEN,
+    "own length": GREEN,
     "forced": ORANGE,
     "single": SKY,
     "mixed": GREEN,

@@ -98,7 +98,7 @@ def bench_step(
 def bench_peers(
     prompts: Prompts = None,
     peers: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "transformers,openvino,llamacpp,mlx",
-    num_draft_tokens: Annotated[str, typer.Option(help="Lengths of proposals, separated by commas.")] = "2,4",
+    num_draft_tokens: Annotated[str, typer.Option(help="Lengths of proposals, separated by commas.")] = "2,4,8",
     requests: Annotated[int, typer.Option(help="Prompts in all.")] = 24,
     tokens: Annotated[int, typer.Option(help="New tokens a prompt, at most.")] = 96,
     repeats: Repeats = 3,

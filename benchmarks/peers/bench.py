@@ -40,14 +40,26 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Mode:
-    """One way of decoding: an engine and a proposal length, 0 for plain, None for the deployment's own choice."""
+    """One way of decoding: an engine and a proposal length, 0 for plain, None for its own choice."""
 
     engine: str
     num_draft_tokens: int | None
+    copies: bool = False
 
     @property
     def method(self) -> str:
-        return {0: "plain", None: "routed"}.get(self.num_draft_tokens, "pooled")
+        if self.copies:
+            return "lookup"
+        own = "routed" if self.engine == OURS else "own length"
+        return {0: "plain", None: own}.get(self.num_draft_tokens, "pooled")
+
+
+def modes_of(name: str, lengths: Sequence[int]) -> list[Mode]:
+    """All that a peer can do: plain, the general draft at each length and at its own, copies from the text."""
+    peer = PEERS[name]
+    own = [Mode(name, None)] if peer.has_own_length else []
+    copying = [Mode(name, length, copies=True) for length in lengths] if peer.can_copy else []
+    return [*(Mode(name, length) for length in (0, *lengths)), *own, *copying]
 
 
 @dataclass
@@ -93,8 +105,8 @@ def run_peers(
 
     Batch 1, greedy, float32 (our drafts: weights in bytes), one thread; seconds hold the prompt too. Every answer ends
     where ours ends by itself, before its end token, or after ``tokens`` tokens: engines disagree about what follows.
-    Every engine drafts with the general draft, at each of ``lengths``; ours also as it serves: routed, with
-    lengths of its own choice.
+    Every engine drafts with the general draft, at each of ``lengths`` and, where it has a rule for that, at lengths of
+    its own, and copies from the text where it can; ours also as it serves: routed, with lengths of its own choice.
 
     Args:
         folder: of the peers' environments, which are made where they are missing.
@@ -159,8 +171,8 @@ def _start(
             python = prepare(PEERS[name], folder)
             peer = PeerProcess(PEERS[name], python, job, folder / f"{name}.log")
             stack.callback(peer.close)
-            for length in (0, *lengths):  # which also warms it up
-                peer.decode(bench.encode(WARM_UP.text), _WARM_TOKENS, length)
+            for mode in modes_of(name, lengths):  # which also warms it up
+                peer.decode(bench.encode(WARM_UP.text), _WARM_TOKENS, mode.num_draft_tokens, mode.copies)
             running[name] = peer
         except PeerError as error:
             missing[name] = str(error)
@@ -194,11 +206,11 @@ def _compare(
 ) -> tuple[dict[Mode, Result], dict[Mode, StepTimes]]:
     """What every mode did, ours and the peers', after a first question to warm ours up; and where our time went."""
     times = {Mode(OURS, length): StepTimes() for length in (0, *lengths, None)}
-    modes = [*times, *(Mode(name, length) for name in peers for length in (0, *lengths))]
+    modes = [*times, *(mode for name in peers for mode in modes_of(name, lengths))]
 
     def decode(question: Question, mode: Mode) -> Decoded:
         if mode.engine in peers:
-            return peers[mode.engine].decode(question.token_ids, question.tokens, mode.num_draft_tokens or 0)
+            return peers[mode.engine].decode(question.token_ids, question.tokens, mode.num_draft_tokens, mode.copies)
         bench.times = times[mode]
         return _decode_here(bench, question, mode)
 

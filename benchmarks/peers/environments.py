@@ -22,12 +22,16 @@ class Peer:
         title: what its makers call it.
         package: whose version names it.
         removed: packages that its requirements bring along and that break it.
+        can_copy: it can propose from the text, without a draft model.
+        has_own_length: it has a rule of its own for how much a draft proposes.
     """
 
     name: str
     title: str
     package: str
     removed: tuple[str, ...] = ()
+    can_copy: bool = False
+    has_own_length: bool = False
 
     @property
     def module(self) -> str:
@@ -49,10 +53,17 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("transformers", "transformers assisted generation", "transformers"),
+        Peer("transformers", "transformers assisted generation", "transformers", can_copy=True, has_own_length=True),
         # Built for another torch, and imported by transformers wherever it is found.
-        Peer("openvino", "OpenVINO GenAI", "openvino-genai", removed=("torchvision",)),
-        Peer("llamacpp", "llama.cpp", "xllamacpp"),
+        Peer(
+            "openvino",
+            "OpenVINO GenAI",
+            "openvino-genai",
+            removed=("torchvision",),
+            can_copy=True,
+            has_own_length=True,
+        ),
+        Peer("llamacpp", "llama.cpp", "xllamacpp", can_copy=True),
         Peer("mlx", "mlx-lm", "mlx-lm"),
     )
 }

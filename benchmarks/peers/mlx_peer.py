@@ -19,8 +19,9 @@ class MlxPeer:
         for model in (self._target, self._draft):
             model.set_dtype(mx.float32)
 
-    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int | None, copies: bool) -> Decoded:
         """See `Engine.decode`."""
+        assert not copies
         ids = mx.array(prompt)
         options = {"max_tokens": tokens}
         began = perf_counter()

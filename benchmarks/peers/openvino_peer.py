@@ -1,4 +1,4 @@
-"""OpenVINO GenAI: one pipeline without a draft and one with it, on exported checkpoints."""
+"""OpenVINO GenAI: a pipeline without a draft, one with it, and one that copies, on exported checkpoints."""
 
 import subprocess
 import sys
@@ -10,6 +10,8 @@ import openvino
 import openvino_genai
 
 from benchmarks.peers.worker import Decoded, Job, serve
+
+_CONFIDENCE, _NGRAM = 0.4, 3  # as its own samples have them
 
 
 class OpenVinoPeer:
@@ -25,23 +27,28 @@ class OpenVinoPeer:
         self._plain = openvino_genai.LLMPipeline(target, "CPU", **exact)
         assistant = openvino_genai.draft_model(draft, "CPU", **exact)
         self._speculative = openvino_genai.LLMPipeline(target, "CPU", draft_model=assistant, **exact)
+        self._copying = openvino_genai.LLMPipeline(target, "CPU", prompt_lookup=True, **exact)
 
-    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int | None, copies: bool) -> Decoded:
         """See `Engine.decode`."""
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens, config.do_sample = tokens, False
         if num_draft_tokens:
             config.num_assistant_tokens = num_draft_tokens
-        pipeline = self._speculative if num_draft_tokens else self._plain
+        elif num_draft_tokens is None:
+            config.assistant_confidence_threshold = _CONFIDENCE
+        if copies:
+            config.max_ngram_size = _NGRAM
+        pipeline = self._plain if num_draft_tokens == 0 else self._copying if copies else self._speculative
         ids = openvino.Tensor(np.array([prompt], dtype=np.int64))
         began = perf_counter()
         result = pipeline.generate(ids, config)
         seconds = perf_counter() - began
         token_ids = list(result.tokens[0])
         runs = len(token_ids)
-        if num_draft_tokens:
+        if pipeline is self._speculative:
             runs = len(result.extended_perf_metrics.main_model_metrics.raw_metrics.m_durations)
-        return Decoded(token_ids, seconds, runs)
+        return Decoded(token_ids, seconds, None if copies else runs)
 
 
 def _models(job: Job) -> tuple[tuple[str, str], tuple[str, str]]:

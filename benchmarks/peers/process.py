@@ -51,9 +51,9 @@ class PeerProcess:
             self.close()
             raise
 
-    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
-        """A greedy answer of at most ``tokens`` tokens, plain if ``num_draft_tokens`` is 0."""
-        line = {"prompt": prompt, "tokens": tokens, "num_draft_tokens": num_draft_tokens}
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int | None, copies: bool = False) -> Decoded:
+        """See `worker.Engine.decode`."""
+        line = {"prompt": prompt, "tokens": tokens, "num_draft_tokens": num_draft_tokens, "copies": copies}
         return Decoded(**self._ask(line, _DECODE_SECONDS))
 
     def close(self) -> None:

@@ -43,8 +43,13 @@ class Decoded:
 class Engine(Protocol):
     """A peer with its models loaded."""
 
-    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int) -> Decoded:
-        """A greedy answer of at most ``tokens`` tokens to a prompt of token ids; 0 draft tokens is plain decoding."""
+    def decode(self, prompt: list[int], tokens: int, num_draft_tokens: int | None, copies: bool) -> Decoded:
+        """A greedy answer of at most ``tokens`` tokens to a prompt of token ids.
+
+        Args:
+            num_draft_tokens: length of proposals; 0 is plain decoding, None what the engine does by itself.
+            copies: they come from the text, without a draft model.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ class Stub:
     def __init__(self, job):
         print("noise on standard output")
 
-    def decode(self, prompt, tokens, num_draft_tokens):
+    def decode(self, prompt, tokens, num_draft_tokens, copies):
         if prompt == [13]:
             raise RuntimeError("unlucky")
         return Decoded(prompt * tokens, 0.5, num_draft_tokens)
@@ -99,9 +99,8 @@ def test_another_engine_says_the_same_tokens_plainly_and_with_a_draft(report):
     rows = {(row["engine"], row["method"], row["num_draft_tokens"]): row for row in report.rows}
     pooled = [("pooled", 2), ("pooled", 3)]
     ours = [("plain", None), *pooled, ("routed", None)]
-    assert list(rows) == [("polydraft", *mode) for mode in ours] + [
-        ("transformers", *mode) for mode in (("plain", None), *pooled)
-    ]
+    theirs = [("plain", None), *pooled, ("own length", None), ("lookup", 2), ("lookup", 3)]
+    assert list(rows) == [("polydraft", *mode) for mode in ours] + [("transformers", *mode) for mode in theirs]
     assert all(row["identical"] for row in rows.values())
     (tokens,) = {row["tokens"] for row in rows.values()}
     assert 0 < tokens <= 4 * 24
