@@ -58,8 +58,11 @@ class ProposalPlanner:
         """The plans of an earlier step; None where something has changed that they rest on."""
         plans: list[Plan] = []
         for request, (name, planned) in zip(requests, self._plans, strict=True):
-            drafter = self._drafters.get(name or "")
-            if name is not None and (drafter is None or (drafter.num_drafts == 0 and drafter.behind(request) is None)):
+            drafter = self._drafters.get(name or request.drafter or "")
+            if drafter is None and name is not None:
+                return None
+            # Who only copies is looked at again as soon as it finds something, or nothing any more.
+            if drafter is not None and drafter.num_drafts == 0 and (drafter.behind(request) is None) != (name is None):
                 return None
             length = min(planned, request.num_remaining - 1)
             plans.append((name, length) if length > 0 else _NOTHING)
