@@ -47,7 +47,11 @@ def learn(
     between = Throttle(meter, deployment.learning.max_utilisation, _stop_event(), hint)
     subjects, place = _subjects(deployment, between, hint)
     with alone(place):
-        beside = {"shadow scoring": _shadow(deployment, between), "new topics": _lookout(config, between)}
+        beside = {
+            "shadow scoring": _shadow(deployment, between),
+            "new topics": _lookout(config, between),
+            "drift": _drift_watch(config, between),
+        }
         if once:
             promoted = do_once(subjects)
             for work in beside.values():
@@ -139,6 +143,25 @@ def _lookout(config: Path | None, between: "Throttle") -> Callable[[], None]:
     state = place.proposals.path.parent
     make = partial(place.scout, folder, None, state)
     return Lookout(folder, place.source.fingerprint, place.proposals, make, between)
+
+
+def _drift_watch(config: Path | None, between: "Throttle") -> Callable[[], None]:
+    """Looks for drift as `polydraft topics drift` does."""
+    from commands.topic_place import open_place
+    from drafts.pool import GENERAL
+    from training.topics.drift import Drift
+    from training.topics.lookout import DriftWatch
+    from training.topics.sources import log_of
+
+    place = open_place(config)
+    folder, state = place.traces(None), place.proposals.path.parent
+
+    def make() -> Drift:
+        encoder = place.encoder(state / "embeddings")
+        return Drift(log_of(place.source, folder), encoder, place.versions(), GENERAL, lambda _: between())
+
+    every = place.deployment.learning.drift_every_requests
+    return DriftWatch(folder, place.source.fingerprint, every, place.proposals, make, between)
 
 
 def _shadow(deployment: "Deployment", between: "Throttle") -> Callable[[], None]:

@@ -1,6 +1,5 @@
 """`polydraft topics`: how many drafts there should be, new topics, and whether the traffic drifts."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,6 @@ from commands.topic_place import WORK, Data, Place, Traces, Work, command_of, op
 from configs.console import EXIT_NO, hint
 from configs.errors import ConfigError
 from router.decision import GENERAL
-
-logger = logging.getLogger(__name__)
 
 app = typer.Typer(no_args_is_help=True, help="Topics from traffic: how many, new ones, drift.")
 for _name, _command in topic_changes.COMMANDS.items():
@@ -88,17 +85,18 @@ def drift(
     """Whether queries or acceptance have drifted, by topic; exit code 0 if not, 1 if so."""
     place = open_place(config)
     from benchmarks.drift import drift_report
-    from training.topics.drift import Drift, drifted, verdicts
+    from decoding.trace_reader import TraceReader
+    from training.topics.drift import Drift
+    from training.topics.lookout import note
     from training.topics.sources import log_of
 
-    log = log_of(place.source, place.traces(traces), limit)
+    folder = place.traces(traces)
+    end = TraceReader(folder).end() if traces is None else None
+    log = log_of(place.source, folder, limit)
     encoder = place.encoder(work / "embeddings")
     found = drift_report(Drift(log, encoder, place.versions(), GENERAL, hint), command_of("drift", traces=traces))
-    what = drifted(found.rows)
-    place.proposals.note_drift(what, verdicts(found.rows))
     deliver(found, report, as_json, output)
-    for each in what:
-        logger.warning("drift: %s", each)
+    what = note(place.proposals, found.rows, end)
     raise typer.Exit(EXIT_NO if what else 0)
 
 

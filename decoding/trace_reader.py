@@ -75,6 +75,17 @@ class TraceReader:
                 first = self.cursor.index if number == self.cursor.segment else 0
                 yield from (entry for _, entry in self._wanted(path, first))
 
+    def end(self) -> Cursor:
+        """Behind the last trace that there is now, whatever its topic and target."""
+        segments = list_segments(self._folder)
+        if not segments:
+            return self.cursor
+        number, path = segments[-1]
+        try:
+            return Cursor(number, len(read_entries(path)))
+        except (FileNotFoundError, DamagedSegmentError):
+            return Cursor(number + 1)
+
     def _read(self, path: Path, first: int) -> Iterator[tuple[int, SpeculationTrace]]:
         wanted = self._wanted(path, first)
         if not wanted:

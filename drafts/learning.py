@@ -40,3 +40,6 @@ class LearningSection(Section):
         le=1,
         description="of the traces, on which the drafts that were not chosen are scored for the router; 0: none",
     )
+    drift_every_requests: int = Field(
+        default=1000, ge=0, description="new requests, of all topics, that call for a look for drift; 0: never"
+    )

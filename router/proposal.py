@@ -121,15 +121,18 @@ class ProposalFile:
         """Where the last look for drift is noted, beside the proposals."""
         return self.path.with_name("drift.json")
 
-    def note_drift(self, what: Sequence[str], verdicts: Mapping[str, Mapping[str, bool]] | None = None) -> None:
+    def note_drift(
+        self, what: Sequence[str], verdicts: Mapping[str, Mapping[str, bool]] | None = None, seen: str = ""
+    ) -> None:
         """Remember what drifted, for the server to show.
 
         Args:
             what: for people.
             verdicts: by topic, of what could be judged, "queries" or "acceptance", whether it drifted.
+            seen: the end of the log that was looked at, as `decoding.trace_reader.Cursor` writes it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.drift_path, json.dumps({"what": list(what), "verdicts": verdicts or {}}))
+        write_whole(self.drift_path, json.dumps({"what": list(what), "verdicts": verdicts or {}, "seen": seen}))
 
     def drift(self) -> list[str]:
         """What the last look found; nothing where there was none."""
@@ -137,6 +140,13 @@ class ProposalFile:
             return [str(each) for each in self._drift_document()["what"]]
         except (OSError, ValueError, KeyError, TypeError):
             return []
+
+    def drift_seen(self) -> str:
+        """How far in the log the last look was; "" where that is not known."""
+        try:
+            return str(self._drift_document()["seen"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def drift_verdicts(self) -> tuple[dict[tuple[str, str], bool], float | None]:
         """Of the last look: whether it drifted, by topic and what was judged, and when that was (Unix seconds)."""

@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from commands.learn import _drift_watch
 from configs.errors import ConfigError
 from decoding.checkpoint import fingerprint
 from polydraft import main
 from registry.names import CHAMPION, Reference
 from registry.section import RegistrySection
 from registry.store import Registry
+from router import encoder
+from router.proposal import proposal_file
+from tests.router.stub_encoder import StubEncoder
 from tests.training.online.streams import stream, write_log, write_models
 from training.online.follow import alone
+from training.online.load import Throttle
 
 MODEL = "toy-draft-sql"
 LEARNING = {"enabled": True, "every_requests": 100, "steps": 25, "learning_rate": 0.01, "ema": 0.8}
@@ -67,6 +72,25 @@ def deployment(tmp_path, monkeypatch):
     registry.register(MODEL, draft, {"topic": "sql"}, alias=CHAMPION)
     write_log(tmp_path / "log", stream(target, draft, 130, fingerprint=fingerprint(target)))
     return write_config(tmp_path, target), registry
+
+
+def test_it_looks_for_drift_in_the_deployments_own_log(deployment, monkeypatch):
+    """With the versions that serve; once for the same traffic, and never where that is asked for."""
+    monkeypatch.setattr(encoder, "load_encoder", lambda *_: StubEncoder())
+    config, registry = deployment
+    registry.set_tags(registry.get(Reference(MODEL, CHAMPION, None)), {"alpha": "0.99"})
+    file = proposal_file(registry.location.state, "toy")
+    for every in (0, 1000):
+        write_config(config.parent, config.parent / "target", learning={**LEARNING, "drift_every_requests": every})
+        _drift_watch(config, Throttle())()
+        assert not file.drift_path.exists()
+    write_config(config.parent, config.parent / "target", learning={**LEARNING, "drift_every_requests": 100})
+    _drift_watch(config, Throttle())()
+    assert file.drift() == ["sql: acceptance"]
+    file.drift_path.touch()
+    before = file.drift_path.stat().st_mtime_ns
+    _drift_watch(config, Throttle())()
+    assert file.drift_path.stat().st_mtime_ns == before
 
 
 def learner(config, *options):

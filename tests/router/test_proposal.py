@@ -64,5 +64,8 @@ def test_what_drifted_is_remembered(tmp_path):
     verdicts, at = file.drift_verdicts()
     assert verdicts == {("sql", "queries"): True, ("sql", "acceptance"): False, ("all", "queries"): False}
     assert at == file.drift_path.stat().st_mtime
+    assert file.drift_seen() == ""
+    file.note_drift([], seen="3:17")
+    assert file.drift_seen() == "3:17"
     file.drift_path.write_text('["as it was written before"]')
-    assert (file.drift(), file.drift_verdicts()) == ([], ({}, None))
+    assert (file.drift(), file.drift_seen(), file.drift_verdicts()) == ([], "", ({}, None))
