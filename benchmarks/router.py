@@ -28,12 +28,13 @@ from router.topic_router import TopicRouter
 from serving.config import deployment_of
 from serving.plan import make_plan
 from training.labels.hedge import hedge_runs
-from training.labels.questions import Question
+from training.labels.questions import Question, read_questions
 from training.routing.measure import measured
 
 DEPLOYED, HEDGE, LABEL = "deployed", "hedge", "topic label"
 MISLED = "misleading"
 _SEED = 0
+_MOST_EMBEDDED = 1000  # held-out prompts of a topic
 _LEAST_SHARE = 0.98  # of the oracle's mean acceptance length
 
 
@@ -85,7 +86,7 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
     selected = {name: (_some(outcomes[0], index), held.table.rows(index)) for name, index in groups.items()}
     selected[MISLED] = outcomes[1], misled.table
     menu = next(iter(fitted.values())).menu
-    known = _known(router, lists[1], cached)
+    known = _known(router, trial.source, lists[1], cached)
     notes, facts = verdict(*selected["all"])
     notes += quality_notes(DEPLOYED, known)
     given = "measured here" if trial.c is None else "as given"
@@ -114,8 +115,9 @@ def run_router(config: Path | None, trial: RouterTrial) -> Report:
     )
 
 
-def _known(router: TopicRouter, asked: Sequence[Question], encoder: Encoder) -> Row:
-    """Calibration and scope on all held-out prompts, whatever the target answers."""
+def _known(router: TopicRouter, source: Path | None, own: Sequence[Question], encoder: Encoder) -> Row:
+    """Calibration and scope on more held-out prompts than are answered: embedding them costs little."""
+    asked = own if source is None else read_questions(source, "validation", _MOST_EMBEDDED)
     groups = [each.group for each in asked]
     decisions = router.decide_embedded(encoder.encode([each.text for each in asked]))
     return quality(measured(tuple(decisions), router.topics, groups), groups)
