@@ -1,4 +1,8 @@
-"""The fault table of docs/operate.md, row by row, on toy models; each test is named in its row."""
+"""The fault table of docs/operate.md, row by row, on toy models; each test is named in its row.
+
+How long it took until all was normal is a property of each test, under the row's name; `python -m tests.e2e.faults`
+prints them.
+"""
 
 import json
 import os
@@ -7,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -59,7 +63,20 @@ def wait_for(running: Server, status: str, reason: str = "", seconds: float = 60
     return document
 
 
-def test_a_killed_worker_comes_back(deployment: Deployment, tmp_path: Path) -> None:
+Since = Callable[[str, float], None]
+
+
+@pytest.fixture
+def normal_since(record_property: Callable[[str, object], None]) -> Since:
+    """Says that all is normal now, after a fault of that name that began, or was mended, at a time (monotonic)."""
+
+    def record(fault: str, began: float) -> None:
+        record_property(fault, time.monotonic() - began)
+
+    return record
+
+
+def test_a_killed_worker_comes_back(deployment: Deployment, tmp_path: Path, normal_since: Since) -> None:
     """Streams and answers end with a clear error at once, newcomers get 503 until the next one serves the same."""
     with server(deployment, tmp_path) as running, ThreadPoolExecutor() as pool:
         before, first = text(running), running.worker()
@@ -85,6 +102,7 @@ def test_a_killed_worker_comes_back(deployment: Deployment, tmp_path: Path) -> N
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         wait_for(running, "ready")
         assert text(running) == before
+        normal_since("worker killed", killed)
         assert running.worker() != first
         assert health(running)["free_slots"] == health(running)["slots"]
         running.signal(signal.SIGTERM)
@@ -92,17 +110,21 @@ def test_a_killed_worker_comes_back(deployment: Deployment, tmp_path: Path) -> N
         assert running.wait_gone() == {}
 
 
-def test_a_worker_that_hangs_is_ended_and_comes_back(deployment: Deployment, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_ended_and_comes_back(
+    deployment: Deployment, tmp_path: Path, normal_since: Since
+) -> None:
     """It is stopped in the middle: whoever waits gets an error at the deadline, and the next worker serves the same."""
     impatient = changed(deployment, serving={**deployment.serving.model_dump(), "deadline_seconds": 4.0})
     with server(impatient, tmp_path) as running, ThreadPoolExecutor() as pool:
         before, first = text(running), running.worker()
         os.kill(first, signal.SIGSTOP)
+        stopped = time.monotonic()
         stuck = pool.submit(ask, running)
         assert stuck.result().status_code == 504
         wait_for(running, "not ready")
         wait_for(running, "ready")
         assert text(running) == before
+        normal_since("worker hangs (deadline 4 s)", stopped)
         assert running.worker() != first
 
 
@@ -168,7 +190,7 @@ def wait_for_draft(running: Server, label: str, seconds: float = 60) -> None:
 
 
 def test_a_killed_registry_costs_nothing_but_news(
-    deployment: Deployment, toys: Path, tmp_path: Path, mlflow: MlflowServer
+    deployment: Deployment, toys: Path, tmp_path: Path, mlflow: MlflowServer, normal_since: Since
 ) -> None:
     """Serving goes on, degraded; once it is back, what was promoted is taken up without anybody's help."""
     store = Store(deployment, toys, RegistrySection(uri=mlflow.url, poll_seconds=0.3, timeout_seconds=2))
@@ -177,18 +199,23 @@ def test_a_killed_registry_costs_nothing_but_news(
         said = text(running, draft="sql")
         assert drafted(running) == first
         mlflow.kill()
+        killed = time.monotonic()
+        assert text(running, draft="sql") == said
+        normal_since("registry killed", killed)
         document = wait_for(running, "degraded", "not followed: draft sql: no registry answers at")
         assert document["free_slots"] == document["slots"]
         assert (text(running, draft="sql"), drafted(running)) == (said, first)
         mlflow.start()
+        back = time.monotonic()
         wait_for(running, "ready")
+        normal_since("registry back", back)
         second = store.promote("sql")
         wait_for_draft(running, second)
         assert text(running, draft="sql") == said
 
 
 def test_candidates_that_cannot_serve_are_refused_and_the_champion_stays(
-    store: Store, toys: Path, tmp_path: Path
+    store: Store, toys: Path, tmp_path: Path, normal_since: Since
 ) -> None:
     """Cut short, without numbers, of another tokenizer: /health says which and why until a good one comes."""
     foreign, damaged, broken = (tmp_path / name for name in ("foreign", "damaged", "broken"))
@@ -216,12 +243,16 @@ def test_candidates_that_cannot_serve_are_refused_and_the_champion_stays(
             document = wait_for(running, "degraded", reason)
             assert label in " ".join(document["reasons"])
             assert (text(running, draft="sql"), drafted(running)) == (said, first)
-        wait_for_draft(running, store.promote("sql"))
+        label, mended = store.promote("sql"), time.monotonic()
+        wait_for_draft(running, label)
         assert wait_for(running, "ready")["reasons"] == []
+        normal_since("candidates that cannot serve", mended)
         assert text(running, draft="sql") == said
 
 
-def test_an_alias_that_moves_during_a_swap_ends_where_it_points_last(store: Store, tmp_path: Path) -> None:
+def test_an_alias_that_moves_during_a_swap_ends_where_it_points_last(
+    store: Store, tmp_path: Path, normal_since: Since
+) -> None:
     """While answers run, which never change by a character."""
     with server(store.deployment, tmp_path / "server") as running, ThreadPoolExecutor() as pool:
         said, is_over = text(running, draft="sql", max_tokens=300), Event()
@@ -237,13 +268,15 @@ def test_an_alias_that_moves_during_a_swap_ends_where_it_points_last(store: Stor
         last = ""
         for folder in ("sql", "math", "general", "math", "sql"):
             last = store.promote(folder)
+        moved = time.monotonic()
         wait_for_draft(running, last)
+        normal_since("alias moved during a swap", moved)
         is_over.set()
         assert min(each.result() for each in asking) > 0
         assert "ERROR" not in running.log.read_text()
 
 
-def test_two_servers_on_one_registry_follow_the_same_alias(store: Store, tmp_path: Path) -> None:
+def test_two_servers_on_one_registry_follow_the_same_alias(store: Store, tmp_path: Path, normal_since: Since) -> None:
     """One may be killed: the other neither notices nor loses the registry."""
     with server(store.deployment, tmp_path / "one") as one, server(store.deployment, tmp_path / "two") as two:
         assert text(one, draft="sql") == (said := text(two, draft="sql"))
@@ -251,13 +284,14 @@ def test_two_servers_on_one_registry_follow_the_same_alias(store: Store, tmp_pat
         for running in (one, two):
             wait_for_draft(running, second)
         one.signal(signal.SIGKILL)
-        third = store.promote("math")
+        third, promoted = store.promote("math"), time.monotonic()
         wait_for_draft(two, third)
+        normal_since("two servers on one registry, one killed", promoted)
         assert text(two, draft="sql") == said
         assert one.wait_gone() == {}
 
 
-def test_a_full_disk_costs_traces_and_nothing_else(deployment: Deployment, tmp_path: Path) -> None:
+def test_a_full_disk_costs_traces_and_nothing_else(deployment: Deployment, tmp_path: Path, normal_since: Since) -> None:
     """Dropped and counted; written again once there is room."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -273,16 +307,20 @@ def test_a_full_disk_costs_traces_and_nothing_else(deployment: Deployment, tmp_p
             assert document["traces"]["dropped"] >= 1
             assert text(running, max_tokens=200) == said
             (disk / "other").unlink()
-            end = time.monotonic() + 60
+            mended = time.monotonic()
+            end = mended + 60
             while health(running)["status"] != "ready":
                 assert text(running) == said[: len(text(running))]
                 assert time.monotonic() < end, health(running)
+            normal_since("trace disk full", mended)
             assert health(running)["traces"]["written"] >= 1
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_sigterm_under_load_finishes_what_was_taken_in(deployment: Deployment, tmp_path: Path) -> None:
+def test_sigterm_under_load_finishes_what_was_taken_in(
+    deployment: Deployment, tmp_path: Path, normal_since: Since
+) -> None:
     """Running and waiting requests get their whole answers; then nothing is left."""
     with server(deployment, tmp_path) as running, ThreadPoolExecutor(10) as pool:
         said = text(running, max_tokens=2400)
@@ -292,9 +330,11 @@ def test_sigterm_under_load_finishes_what_was_taken_in(deployment: Deployment, t
         while (load := health(running))["running"] + load["waiting"] < slots + 4:
             assert time.monotonic() < end, load
         running.signal(signal.SIGTERM)
+        told = time.monotonic()
         replies = [each.result() for each in asking]
         assert [reply.status_code for reply in replies] == [200] * (slots + 4)
         assert {reply.json()["choices"][0]["text"] for reply in replies} == {said}
         assert running.process.wait(60) == 0
         assert running.wait_gone() == {}
+        normal_since("SIGTERM under load", told)
         assert running.log.read_text() == ""
