@@ -24,7 +24,7 @@ from registry.section import RegistrySection
 from registry.store import Registry
 from serving.config import Deployment
 from tests.registry import kills
-from tests.registry.kills import in_child, kill_often, seconds_of, write_checkpoint
+from tests.registry.kills import in_child, kill_often, logged_models, seconds_of, write_checkpoint
 from tests.serving.toy_folder import toy_drafts, write_toys
 from training.distillation import job as _job  # noqa: F401 - children are born with its imports behind them
 from training.distillation.job_description import Result
@@ -98,7 +98,7 @@ class Distilling:
         killed_early = [run for run in unfinished if not client.get_metric_history(run.info.run_id, "loss/train")]
         assert unfinished == killed_early, "a run with a curve that nobody went on with"
         sources = {each.source for each in client.search_model_versions()}
-        found = {f"models:/{each.model_id}" for each in client.search_logged_models(experiments)}
+        found = {f"models:/{each.model_id}" for each in logged_models(client, experiments)}
         assert found == sources, "files that belong to no version"
 
 
@@ -164,13 +164,13 @@ def main(words: Sequence[str] | None = None) -> int:
         folder = place / "checkpoint"
         os.environ["POLYDRAFT_HOME"] = str(place / "elsewhere")
         kills.register(write_checkpoint(folder, 0))  # imports everything, so that a try is not mostly imports
-        os.environ["POLYDRAFT_HOME"] = str(place / "home")
         parts = {"job": partial(kill_jobs, Distilling(_made(place / "jobs")), given.tries, given.seed)}
-        for _ in range(2):
-            assert in_child(kills.register_alone, write_checkpoint(folder, 0)) == 0
         for name, job in kills.JOBS.items():
             parts[name] = partial(kill_often, job, folder, given.tries, given.seed)
         for name, part in parts.items():
+            os.environ["POLYDRAFT_HOME"] = str(place / f"home of {name}")
+            for _ in range(2):  # something to promote
+                assert in_child(kills.register_alone, write_checkpoint(folder, 0)) == 0
             killed, finished = part()
             print(f"{name}: killed {killed} times, finished before {finished}; consistent each time", flush=True)  # noqa: T201
     return 0

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from registry.content import content_digest
 from registry.names import CHALLENGER, CHAMPION
@@ -95,12 +96,22 @@ def inspect_tidied(folder: Path) -> None:
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
     assert not running, "a killed run still runs"
     sources = {version.source for version in client.search_model_versions()}
-    models = client.search_logged_models(experiments)
+    models = logged_models(client, experiments)
     assert {f"models:/{model.model_id}" for model in models} == sources, "files that belong to no version"
     root = location.state / "artifacts"
     folders = {each.name for each in root.glob("*/models/*")}
     assert folders == {model.model_id for model in models}, "a folder that belongs to no version"
     assert not list((location.state / "locks" / "runs").glob("*")), "a lock that nobody holds"
+
+
+def logged_models(client: Any, experiments: list[str]) -> list[Any]:
+    """All of them: MLflow hands out a hundred at a time."""
+    page = client.search_logged_models(experiments)
+    found = [*page]
+    while page.token:
+        page = client.search_logged_models(experiments, page_token=page.token)
+        found += page
+    return found
 
 
 def in_child(job: Callable[[Path], None], folder: Path, kill_after: float | None = None) -> int:
