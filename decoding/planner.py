@@ -10,14 +10,14 @@ from decoding.request import Request
 
 Plan = tuple[str | None, int]  # a drafter and a number of tokens
 _NOTHING: Plan = (None, 0)
-_HOLDS = 4  # steps: what is planned for comes slowly, and planning takes a share of a small model's step
+_HOLDS = 3  # steps: what is planned for comes slowly, and planning takes a share of a small model's step
 
 
 class ProposalPlanner:
     """Plans proposals: as long as a request asks for, or a fixed length, or what a controller finds best.
 
-    What a controller finds holds for a few steps, as long as the same requests run with the same drafters, and
-    whoever copies finds something to copy.
+    What a controller finds holds for a few steps, as long as the same requests run with the same drafters, and there
+    is as much, or as little, to copy for each of them.
 
     Args:
         drafters: by the names that requests carry; looked up anew at each step.
@@ -46,6 +46,8 @@ class ProposalPlanner:
         if isinstance(self._lengths, int):
             return [self._asked(request) or self._own(request, self._lengths) for request in requests]
         key = [rows, emitting, *[(request.request_id, request.drafter) for request in requests]]
+        # A copy that turns up, or comes to its end, cannot wait.
+        key += [self._may_copy(request) for request in requests]
         held = self._held(requests) if self._left and key == self._planned_for else None
         if held is not None:
             self._left -= 1
@@ -54,15 +56,20 @@ class ProposalPlanner:
         self._plans = self._plan(self._lengths, requests, rows, emitting, cached)
         return self._plans
 
+    def _may_copy(self, request: Request) -> bool:
+        """Whether somebody would find something to copy for a request."""
+        names = {request.drafter, self._companion if request.may_copy else None}
+        return any(
+            drafter.num_drafts == 0 and drafter.behind(request) is not None
+            for name in names
+            if (drafter := self._drafters.get(name or "")) is not None
+        )
+
     def _held(self, requests: Sequence[Request]) -> list[Plan] | None:
         """The plans of an earlier step; None where something has changed that they rest on."""
         plans: list[Plan] = []
         for request, (name, planned) in zip(requests, self._plans, strict=True):
-            drafter = self._drafters.get(name or request.drafter or "")
-            if drafter is None and name is not None:
-                return None
-            # Who only copies is looked at again as soon as it finds something, or nothing any more.
-            if drafter is not None and drafter.num_drafts == 0 and (drafter.behind(request) is None) != (name is None):
+            if name is not None and name not in self._drafters:
                 return None
             length = min(planned, request.num_remaining - 1)
             plans.append((name, length) if length > 0 else _NOTHING)

@@ -74,8 +74,10 @@ class _NgramIndex:
         return self._found
 
     def _extend(self, token_ids: list[int]) -> None:
+        follower = self._follower
         for end in range(max(self._length, 1), len(token_ids)):  # token_ids[end] follows the n-grams that end before it
+            last = tuple(token_ids[max(0, end - NGRAM_SIZES[0]) : end])
             for size in NGRAM_SIZES:
                 if size <= end:
-                    self._follower[tuple(token_ids[end - size : end])] = end
+                    follower[last[-size:]] = end
         self._length = len(token_ids)

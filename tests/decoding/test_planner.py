@@ -49,9 +49,9 @@ def plan(planner, *requests):
     return planner.plan(requests, rows=len(requests), emitting=len(requests), cached=0)
 
 
-def test_what_was_planned_holds_for_four_steps(planner, lengths):
+def test_what_was_planned_holds_for_three_steps(planner, lengths):
     mine = request()
-    plans = [plan(planner, mine) for _ in range(8)]
+    plans = [plan(planner, mine) for _ in range(6)]
     assert lengths.asked == 2
     assert all(each == plans[0] and each[0][1] > 1 for each in plans)
 
@@ -76,6 +76,18 @@ def test_a_plan_never_goes_beyond_the_end_of_an_answer(planner):
     assert plan(planner, mine) == [("model", 2)]
     mine.token_ids += [2, 3]
     assert plan(planner, mine) == [(None, 0)]
+
+
+def test_a_copy_that_turns_up_beside_a_draft_is_planned_for_at_once(planner, lengths):
+    mine = request(prompt=[1, 2, 3])
+    mine.may_copy = True
+    plan(planner, mine)
+    mine.token_ids += [1, 2]
+    plan(planner, mine)
+    assert lengths.asked == 2
+    mine.token_ids += [3]  # which goes on with the same copy
+    plan(planner, mine)
+    assert lengths.asked == 2
 
 
 def test_who_copies_is_looked_at_again_as_soon_as_there_is_something_or_nothing_to_copy(planner):
