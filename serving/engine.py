@@ -106,8 +106,7 @@ class Engine:
                 self._tracing.recorder.await_topic(job.request_id)
             self._unasked[job.request_id] = job.query
             if self._router.ready:  # a few steps until it answers
-                first = LOOKUP if LOOKUP in self._pool else None
-                self._route(job.request_id, first, None, None, "undecided")
+                self._route(job.request_id, self._meanwhile(), None, None, "undecided")
             else:
                 self._route(job.request_id, self._pool.select(GENERAL), None, None, "router starting")
 
@@ -218,6 +217,12 @@ class Engine:
             return True
         requests = max(1, self._loop.num_running + self._loop.num_waiting)
         return self._lengths.drafting_pays(min(requests, len(self._loop.target.cache.lengths)), _HOPED_ALPHA)
+
+    def _meanwhile(self) -> str | None:
+        """Who proposes until the router has answered."""
+        if self._drafting_pays():
+            return self._pool.select(GENERAL)
+        return LOOKUP if LOOKUP in self._pool else None
 
     def _ask_late(self, request_id: str) -> None:
         """A traced answer that was never routed: its trace waits for a topic until there is time to ask."""

@@ -86,6 +86,7 @@ class TestEngine:
         made = Engine(loop, FakePool(), router, LengthController(costs))  # type: ignore[arg-type]
         for name in "abcd":
             made.admit(job(name))
+        assert [request.drafter for request in loop.requests] == ["general", "general", "lookup", "lookup"]
         for _ in range(3):
             assert heard(made.advance()).outputs
         assert not router.asked
@@ -97,13 +98,13 @@ class TestEngine:
         assert len(router.asked) == 2
 
     def test_a_request_starts_before_it_is_routed(self) -> None:
-        """It looks into its own prompt until the decision arrives, then gets its draft between two steps."""
+        """The general draft proposes until the decision arrives, then its own does, between two steps."""
         router = FakeRouter()
         made, loop = engine(router)
         made.admit(job())
         first = heard(made.advance())
         assert first.outputs
-        assert (first.routings["a"].reason, loop.requests[0].drafter) == ("undecided", "lookup")
+        assert (first.routings["a"].reason, loop.requests[0].drafter) == ("undecided", "general")
         made.advance()
         router.decisions.append(("a", RoutingDecision("sql", "sql", 0.98765, "topic")))
         routing = heard(made.advance()).routings["a"]
