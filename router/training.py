@@ -146,9 +146,7 @@ def _with_threshold(router: TopicRouter, inside: Mapping[str, Sequence[str]], se
     return router.with_min_confidence(min(settings.min_confidence, lowest))
 
 
-def _fit_gate(
-    rows: Floats, labels: Labels, scope_rows: tuple[Floats, Floats], settings: RouterSettings
-) -> ScopeGate:
+def _fit_gate(rows: Floats, labels: Labels, scope_rows: tuple[Floats, Floats], settings: RouterSettings) -> ScopeGate:
     """It rejects nobody: thresholds are for `_calibrated`."""
     means = np.stack([rows[labels == label].mean(axis=0) for label in range(int(labels.max()) + 1)])
     whitening = shrunk_whitening(rows - means[labels], settings.shrinkage)
