@@ -85,7 +85,7 @@ class Dispatcher:
         if self._tickets.pop(ticket.request_id, None) is None:
             return
         self._observer.closed(ticket.request_id, ticket.is_answered)
-        if ticket.timer is not None and self._heard >= ticket.opened:  # else it stays, and notices if that goes on
+        if ticket.timer is not None:
             ticket.timer.cancel()
         if not ticket.is_over and not self.worker_died:
             self._control.send(Leave(ticket.request_id, ticket.is_answered))
@@ -126,11 +126,10 @@ class Dispatcher:
             self._observer.failed(request_id, "error")
 
     def _expire(self, ticket: Ticket) -> None:
-        if ticket.request_id in self._tickets:
-            error = DeadlineError(f"no answer within {self._deadline_seconds:g} s", do="ask for fewer tokens")
-            ticket.inbox.put_nowait(error)
-            self._observer.failed(ticket.request_id, "deadline")
-            self.close(ticket)  # frees the slot even if the client has stopped reading
+        error = DeadlineError(f"no answer within {self._deadline_seconds:g} s", do="ask for fewer tokens")
+        ticket.inbox.put_nowait(error)
+        self._observer.failed(ticket.request_id, "deadline")
+        self.close(ticket)  # frees the slot even if the client has stopped reading
         if self.status is not None and not self.worker_died and self._heard < ticket.opened:
             # Not a word after any step for a whole deadline: it hangs, and will not end by itself.
             logger.error("the model process has been silent for %g s and is ended", self._deadline_seconds)

@@ -119,7 +119,7 @@ class TestDispatcher:
 
     @pytest.mark.parametrize("leaves", [False, True])
     def test_a_worker_that_says_nothing_for_a_whole_deadline_is_ended(self, leaves: bool) -> None:
-        """It hangs; also where its clients have less patience than the deadline has."""
+        """It hangs; but where nobody waits any more, it may have nothing to say."""
         bench = Bench(deadline=0.05)
 
         async def test() -> None:
@@ -131,7 +131,7 @@ class TestDispatcher:
                 bench.dispatcher.close(ticket)
             assert not bench.killed
             await asyncio.sleep(0.1)
-            assert bench.killed == [bench.pid]
+            assert bench.killed == ([] if leaves else [bench.pid])
 
         run(bench, test)
 
