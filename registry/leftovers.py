@@ -5,6 +5,7 @@ kill between two of them leaves nothing that a version or an alias leads to, onl
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -78,11 +79,16 @@ def _dead(location: Location) -> set[str]:
     return dead
 
 
-def _end(client: Any, location: Location, run: Any) -> None:
-    run_id = run.info.run_id
-    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+def free_unregistered(client: Any, location: Location, experiment: str, run_id: str) -> None:
+    """Remove the files of a run that never became a version; only its owner, or who found it dead, may."""
+    models = _all(partial(client.search_logged_models, [experiment], f"source_run_id = '{run_id}'"))
     for model in _without_version(client, models):
         remove_model(client, location, model)
+
+
+def _end(client: Any, location: Location, run: Any) -> None:
+    run_id = run.info.run_id
+    free_unregistered(client, location, run.info.experiment_id, run_id)
     registered = bool(client.search_model_versions(f"run_id = '{run_id}'"))
     only_registers = REGISTRATION in run.data.tags
     client.set_terminated(run_id, "FINISHED" if only_registers and registered else "KILLED")

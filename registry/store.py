@@ -57,12 +57,16 @@ class Registry:
     def resume_run(self, run_id: str) -> Run:
         """Go on with the run of a job that was killed: later figures join the curves of before.
 
+        Files that the killed job had stored and not yet registered are removed.
+
         Raises:
             RegistryError: there is no such run, or another process is writing it.
         """
         check_there(self.location)
         with answering(self.location):
-            return Run.resume(self.client, self.location, run_id)
+            run = Run.resume(self.client, self.location, run_id)
+            leftovers.free_unregistered(self.client, self.location, run.experiment, run_id)
+            return run
 
     def register(
         self,

@@ -77,6 +77,17 @@ def test_a_killed_job_keeps_its_run_and_goes_on_with_it(folder: Path) -> None:
     assert in_child(inspect_tidied, folder) == 0
 
 
+def test_a_job_that_goes_on_before_anybody_tidied_up_leaves_no_files(folder: Path) -> None:
+    """What it had stored when it was killed and not registered is gone; what it registers now is there, once."""
+    assert in_child(_abandon, folder) == -signal.SIGKILL
+    registry = Registry.open(RegistrySection())
+    experiment = registry.client.get_experiment_by_name("starter-distill").experiment_id
+    (seen,) = registry.client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    with registry.resume_run(seen.info.run_id) as run:
+        registry.register(SQL, folder, {"topic": "sql"}, run=run)
+    assert in_child(inspect_tidied, folder) == 0
+
+
 def test_runs_of_other_machines_are_left_alone(registry: Registry) -> None:
     """A running run without a lock file here is not ours to end."""
     run = registry.start_run("starter-distill", "elsewhere")
