@@ -14,7 +14,8 @@ from zlib import crc32
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import save
+from safetensors.torch import load
 from torch import Tensor
 
 from decoding.request import FinishReason, Origin, SamplingParams
@@ -78,7 +79,9 @@ def encode(traces: Sequence[tuple[float, SpeculationTrace]]) -> bytes:
         "top_ids": top_ids.to(torch.uint16) if small else top_ids,
         "top_probs": torch.cat([trace.top_probs.flatten() for trace in held]),
     }
-    return save(tensors, {_KEY: json.dumps({"version": _VERSION, "traces": entries})})
+    # `safetensors.torch.save` makes a ctypes type for every length of a tensor, which ctypes keeps for ever.
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return save(arrays, {_KEY: json.dumps({"version": _VERSION, "traces": entries})})
 
 
 def read_entries(path: Path) -> list[Entry]:

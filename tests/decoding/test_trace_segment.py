@@ -1,5 +1,6 @@
 """What goes into a segment comes out of it, or nothing does."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def test_every_field_of_every_trace_survives(tmp_path: Path, highest: int) -> No
     for index, trace in enumerate(traces):
         assert_same(segment.trace(index), trace)
     assert [entry.time for entry in segment.entries] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_segments_leave_nothing_behind() -> None:
+    """No type for each length that they have had: a server writes one a minute for as long as it runs."""
+    encode([(0.0, TRACES[0])])  # what is made once
+    before = _num_types()
+    for tokens in range(30, 60):
+        encode([(0.0, make_trace(tokens, tokens=tokens))])
+    assert _num_types() == before
+
+
+def _num_types() -> int:
+    gc.collect()
+    return sum(isinstance(each, type) for each in gc.get_objects())
 
 
 def test_the_header_alone_says_what_there_is(tmp_path: Path) -> None:
