@@ -9,6 +9,7 @@ from decoding.acceptance import Prior
 from decoding.device.model import DeviceModel
 from decoding.drafter import Drafter
 from decoding.model import LanguageModel
+from decoding.native.memory import give_back
 from drafts.device_drafter import DeviceDrafter
 from drafts.expansion import Expansion
 from drafts.merged_drafter import MergedDrafter
@@ -139,9 +140,12 @@ class DraftPool(Mapping[str, Drafter]):
             CheckpointError: the folder cannot be used.
             IncompatibleDraft: its weights make no numbers.
         """
-        drafter = self._drafter(spec)
-        check_sound(drafter.model, spec.label)
-        return drafter
+        try:
+            drafter = self._drafter(spec)
+            check_sound(drafter.model, spec.label)
+            return drafter
+        finally:
+            give_back()
 
     def replace(self, spec: DraftSpec, drafter: ModelDrafter) -> None:
         """From now on ``drafter`` proposes under the name of ``spec``, also for requests that run.

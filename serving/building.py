@@ -10,6 +10,7 @@ from decoding.device.loop import make_loop
 from decoding.load import load_draft, load_model
 from decoding.model import LanguageModel
 from decoding.native.build import cache_folder
+from decoding.native.memory import give_back
 from drafts.model_drafter import ModelDrafter
 from drafts.pool import GENERAL, LOOKUP, DraftPool
 from drafts.stacks import DraftStacks
@@ -49,6 +50,7 @@ def build_engine(plan: Plan) -> Engine:
     costs = lengths.costs if isinstance(lengths, LengthController) else None
     canaries = Canaries(pool, plan.canary.rule, plan.canary.share, costs)
     auditor = Auditor(target, plan.audit_share) if plan.audit_share else None
+    give_back()
     return Engine(loop, pool, router, lengths, tracing, canaries, auditor)
 
 

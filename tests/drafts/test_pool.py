@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from configs.errors import CheckpointError
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
 from drafts.expansion import Expansion
@@ -151,3 +154,21 @@ def test_a_new_version_of_a_draft_that_nobody_uses_is_loaded_when_somebody_does(
     assert "sql" not in pool
     pool.select("sql")
     assert loads == ["general", "new"]
+
+
+def test_every_load_beside_the_one_that_serves_gives_back_what_it_took_meanwhile(monkeypatch):
+    """One that fails, too; else what malloc keeps would grow with every version that comes."""
+    given_back = []
+    monkeypatch.setattr("drafts.pool.give_back", lambda: given_back.append("now"))
+    pool, _ = pool_of(10 * ONE)
+    assert not given_back
+    pool.loaded(SPECS["sql"])
+    assert len(given_back) == 1
+
+    def fail(_folder):
+        raise CheckpointError("it is damaged")
+
+    broken = DraftPool({"sql": SPECS["sql"]}, fail)
+    with pytest.raises(CheckpointError):
+        broken.loaded(SPECS["sql"])
+    assert len(given_back) == 2
