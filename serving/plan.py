@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate, takewhile
 from pathlib import Path
 
@@ -165,5 +165,13 @@ def _chance(text: str | None) -> float | None:
 
 
 def _fingerprint(target: Path) -> str | None:
-    size = sum(file.stat().st_size for file in target.glob("*.safetensors"))
-    return fingerprint(target) if size <= _MOST_HASHED_BYTES else None
+    found = [(file, file.stat()) for file in sorted(target.glob("*.safetensors"))]
+    if sum(stat.st_size for _, stat in found) > _MOST_HASHED_BYTES:
+        return None
+    return _hashed(target, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in found))
+
+
+@lru_cache(maxsize=4)
+def _hashed(target: Path, _files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read once, not once a version that comes while serving, as long as the files are the same."""
+    return fingerprint(target)

@@ -6,10 +6,12 @@ import pytest
 
 from configs.errors import CheckpointError, ConfigError, IncompatibleDraft
 from decoding.acceptance import Prior
+from decoding.checkpoint import fingerprint
 from decoding.proposal import Scheme
 from drafts.expansion import Expansion
 from serving.config import Deployment
-from serving.plan import Plan, make_plan, prior_of
+from serving.deployment import Resolved
+from serving.plan import Plan, check_version, make_plan, prior_of
 from tests.serving.toy_folder import write_model, write_tokenizer
 
 
@@ -96,3 +98,26 @@ class TestMakePlan:
         """Its positions end there."""
         with pytest.raises(ConfigError, match="holds 8192 tokens"):
             plan(toy, target={"model": str(toy), "max_length": 10_000})
+
+
+def test_a_target_is_hashed_once_for_all_versions_that_come(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as its files are the same: reading it takes longer than all else that is asked of a version."""
+    target = shutil.copytree(toy, tmp_path / "target")
+    hashed: list[Path] = []
+
+    def count(folder: Path) -> str:
+        hashed.append(folder)
+        return fingerprint(folder)
+
+    monkeypatch.setattr("serving.plan.fingerprint", count)
+    deployment = Deployment.model_validate({"target": {"model": str(target), "max_length": 64}})
+    draft = Resolved(target, "sql@v2", {"target": fingerprint(target)})
+    for _ in range(3):
+        check_version(deployment, draft)
+    assert hashed == [target]
+    write_model(target, seed=5)
+    with pytest.raises(IncompatibleDraft, match="another target"):
+        check_version(deployment, draft)
+    assert len(hashed) == 2
