@@ -1,4 +1,6 @@
-from serving.seeing.history import POINTS, RANGES, History
+import gc
+
+from serving.seeing.history import POINTS, RANGES, Counts, History, Ring
 from serving.seeing.tally import OTHER
 
 
@@ -44,3 +46,23 @@ def test_too_many_topics_of_one_span_share_a_cell() -> None:
     for number in range(1000):
         span.cell(str(number), "draft").tokens += 1
     assert span.cells[(OTHER, OTHER)].tokens == 1000 - 256
+
+
+def test_spans_that_are_over_hold_no_objects() -> None:
+    """But the numbers in a row: else a server grows by megabytes until it knows a whole day."""
+    ring = Ring(900)
+    before = _num_counts()
+    for turn in range(POINTS):
+        for topic in range(50):
+            ring.at(turn * ring.width).cell(f"topic {topic}", "draft").tokens += turn * topic
+    assert _num_counts() - before == 50
+    spans = [span for _, span in ring.spans(POINTS * ring.width - 1) if span is not None]
+    assert len(spans) == POINTS
+    for turn, span in enumerate(spans):
+        assert [span.cells[f"topic {topic}", "draft"].tokens for topic in range(50)] == [turn * n for n in range(50)]
+    names = {id(name) for span in spans[:-1] for name in span.cells}
+    assert len(names) == 50
+
+
+def _num_counts() -> int:
+    return sum(isinstance(each, Counts) for each in gc.get_objects())
