@@ -88,7 +88,8 @@ class Place:
 
     def workshop(self, work: Path, command: str, steps: int) -> "Workshop":
         """Where topics are changed."""
-        from training.topics.changing import Teaching, Workshop
+        from training.topics.changing import Workshop
+        from training.topics.lesson import Teaching
 
         deployment = self.deployment
         return Workshop(

@@ -132,8 +132,12 @@ def plain_text(prompts: Prompts, topic_only: bool) -> Examples:
 
 def part_of(trace: SpeculationTrace) -> str:
     """``train``, ``development`` or ``validation``, by the prompt alone."""
-    prompt = repr(trace.token_ids[: trace.prompt_length]).encode()
-    bucket = hashlib.sha256(prompt).digest()[0] % _TENTH
+    return part_of_prompt(trace.token_ids[: trace.prompt_length])
+
+
+def part_of_prompt(token_ids: list[int]) -> str:
+    """As `part_of`, before there is an answer."""
+    bucket = hashlib.sha256(repr(token_ids).encode()).digest()[0] % _TENTH
     return {0: "development", 1: "validation"}.get(bucket, "train")
 
 

@@ -98,7 +98,10 @@ class PromptText:
             self._between = three.split(_ANSWER)[1].split(_SECOND)[0]
 
     def __call__(self, trace: SpeculationTrace) -> str:
-        ids = trace.token_ids[: trace.prompt_length]
+        return self.of(trace.token_ids[: trace.prompt_length])
+
+    def of(self, ids: list[int]) -> str:
+        """As of a trace, of a prompt's token ids."""
         text = str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
         if not self._after or not text.startswith(self._before) or not text.endswith(self._after):
             return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -6,12 +6,10 @@ Every version that was there stays: `polydraft registry rollback router` is the 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import CorpusError
-from decoding.checkpoint import fingerprint, read_config
-from decoding.trace import SpeculationTrace
 from registry.experiments import experiment_name
 from registry.names import CHALLENGER, CHAMPION, Reference, router_model
 from registry.provenance import revision
@@ -26,30 +24,12 @@ from training.distillation.job import run_job
 from training.distillation.job_description import Job
 from training.distillation.parent import Parent
 from training.distillation.presets import PRESETS
-from training.topics.proposals import relabelled
-from training.topics.traffic import Asking, Traffic, write_traces
+from training.topics.lesson import Author, Teaching
+from training.topics.traffic import Traffic, write_traces
 
 MOST_LOST = 0.02  # share of the topics' prompts that a router with other topics may send elsewhere than before
 
 Prompts = Mapping[str, Sequence[str]]  # by topic
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """How the draft of a topic with little traffic is distilled: many passes, the best of many validations kept.
-
-    Attributes:
-        answers: where fewer were recorded, the target writes further ones to the same prompts,
-        most_further: at most so many to each,
-        temperature: drawn at this one; at 1 they stray too far from those that it gives.
-    """
-
-    steps: int = 480
-    learning_rate: float = 2e-3
-    validate_every: int = 20
-    answers: int = 1200
-    most_further: int = 3
-    temperature: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -69,7 +49,7 @@ class Workshop:
     encoder: CachedEncoder
     work: Path
     command: str
-    teaching: Teaching = Teaching()
+    teaching: Teaching = field(default_factory=Teaching)
     settings: RouterSettings | None = None
     say: Callable[[str], None] = lambda _: None
 
@@ -80,7 +60,8 @@ class Workshop:
         folder, work = self.work / "lessons" / f"{topic}-{digest}", self.work / "drafts" / f"{topic}-{digest}"
         if (work / "done.json").is_file():
             return self._version(json.loads((work / "done.json").read_text())["version"])
-        write_traces(folder, [*relabelled(lesson, topic), *self._further(topic, lesson)])
+        author = Author(self.target, self.encoder, self.work, self.teaching, self.say)
+        write_traces(folder, author.lesson(topic, lesson))
         how = self.teaching
         preset = PRESETS["topic"].with_last(
             steps=how.steps,
@@ -180,22 +161,6 @@ class Workshop:
             balance += sum(was) - sum(now)
             number += len(texts)
         return balance / max(1, number)
-
-    def _further(self, topic: str, lesson: Traffic) -> list[SpeculationTrace]:
-        """What the target says to the lesson's prompts when it is asked again; kept, for a change that is killed."""
-        how = self.teaching
-        times = min(how.most_further, max(0, -(-how.answers // max(1, len(lesson))) - 1))
-        prompts = [(topic, trace.token_ids[: trace.prompt_length]) for trace in lesson.traces]
-        longest = max((len(trace.answer_ids) for trace in lesson.traces), default=1)
-        end = next(iter(read_config(self.target).eos_token_ids), -1)
-        found: list[SpeculationTrace] = []
-        for turn in range(1, times + 1):
-            self.say(f"{topic}: {len(prompts)} further answers of the target, {turn} of {times}")
-            asking = Asking(
-                self.target, fingerprint(self.target), end, self.work / "further", longest, how.temperature, turn
-            )
-            found += asking.answers(prompts)
-        return found
 
     def _version(self, label: str) -> Version:
         return self.registry.get(Reference.parse(label, self.deployment))

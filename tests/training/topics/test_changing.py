@@ -8,6 +8,7 @@ import pytest
 
 from configs.errors import ConfigError, CorpusError
 from decoding.checkpoint import fingerprint
+from decoding.trace import SpeculationTrace
 from decoding.trace_reader import TraceReader
 from registry.names import CHALLENGER, CHAMPION, Reference
 from router.proposal import Proposals, proposal_file
@@ -15,9 +16,11 @@ from router.topic_router import TopicRouter
 from tests.router.stub_encoder import StubEncoder
 from tests.router.test_proposal import proposal
 from tests.training.online.streams import stream
+from training.distillation.material import part_of
 from training.distillation.parent import Parent
 from training.topics.accepting import Known, accept, check_name, known_from_data, known_from_traces, merge, split
-from training.topics.changing import Changed, Teaching, Workshop
+from training.topics.changing import Changed, Workshop
+from training.topics.lesson import Author, Teaching
 from training.topics.proposals import Scout
 from training.topics.traffic import Traffic, traffic_of, write_traces
 
@@ -43,7 +46,14 @@ def workshop(registry, models, encoder, tmp_path) -> Workshop:
     registry.register("starter-draft-general", models[1], {"topic": "general"}, alias=CHAMPION)
     (tmp_path / "first").mkdir()
     found = Workshop(
-        "starter", registry, models[0], 64, encoder, tmp_path / "work", "polydraft topics", Teaching(8, 1e-2, 4)
+        "starter",
+        registry,
+        models[0],
+        64,
+        encoder,
+        tmp_path / "work",
+        "polydraft topics",
+        Teaching(8, 1e-2, 4, texts=0),
     )
     found.promote(found.router(TOPICS, FOREIGN, "the first one")[0], "first")
     return found
@@ -53,6 +63,19 @@ def workshop(registry, models, encoder, tmp_path) -> Workshop:
 def answers(models):
     """140 answers without a topic, of a target that is the workshop's."""
     return stream(*models, 140, topic=None, fingerprint=fingerprint(models[0]))
+
+
+class Alike(StubEncoder):
+    """All texts are about the same."""
+
+    def encode(self, texts):
+        return np.eye(1, self.dim, dtype=np.float32).repeat(len(texts), axis=0)
+
+
+def in_template(trace: SpeculationTrace) -> SpeculationTrace:
+    """Its prompt between tokens that all share; what the target answers does not matter."""
+    ids, length = trace.token_ids, trace.prompt_length
+    return replace(trace, token_ids=[1, *ids[:length], 2, *ids[length:]], prompt_length=length + 2)
 
 
 def parent(workshop: Workshop, topic: str = "general") -> Parent:
@@ -123,8 +146,21 @@ class TestAccept:
         assert {trace.topic for trace in learned} == {"medical"}
         assert {trace.sampling.temperature for trace in further} == {0.7}
         assert len({tuple(trace.token_ids) for trace in further}) > 300
-        enough = replace(workshop, teaching=replace(workshop.teaching, answers=140))
-        assert enough._further("medical", traffic_of(answers, lambda _: "")) == []
+        author = Author(workshop.target, workshop.encoder, tmp_path / "author", replace(workshop.teaching, answers=140))
+        assert author.further("medical", traffic_of(answers, lambda _: "")) == []
+
+    def test_the_target_writes_prompts_where_it_has_written_all_answers(self, workshop, answers, tmp_path):
+        """What they are answered is learned from and no more: none of them is among what the draft is judged by."""
+        author = Author(workshop.target, Alike(), tmp_path / "author", workshop.teaching)
+        recorded = traffic_of([in_template(trace) for trace in answers], lambda _: "fever cough")
+        written = author.synthetic("medical", recorded, 800)
+        prompts = [tuple(trace.token_ids[: trace.prompt_length]) for trace in written]
+        assert 5 < len(set(prompts)) == len(prompts)
+        assert {part_of(trace) for trace in written} == {"train"}
+        assert {trace.topic for trace in written} == {"medical"}
+        again = author.synthetic("medical", recorded, 800)
+        assert [trace.token_ids for trace in again] == [trace.token_ids for trace in written]
+        assert author.synthetic("medical", recorded, 0) == []
 
     def test_nothing_is_promoted_if_other_topics_would_lose(self, workshop, answers, tmp_path, monkeypatch):
         monkeypatch.setattr(Workshop, "lost", lambda *_: 0.1)
