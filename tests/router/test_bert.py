@@ -56,3 +56,21 @@ def test_another_architecture_goes_the_long_way(encoder: SentenceEncoder, monkey
     assert PlainBert.of(model, 128) is not None
     monkeypatch.setattr(PlainBert, "_normed", staticmethod(lambda rows, _norm: rows / 2))
     assert PlainBert.of(model, 128) is None
+
+
+@pytest.mark.skipif(not has_tiles(), reason="this processor has no bfloat16 tiles")
+def test_texts_of_all_lengths_are_computed_in_a_few(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code is made and kept for each number of rows: else a router would grow with every length that it meets."""
+    plain = PlainBert.of(encoder._model, encoder.max_tokens, torch.bfloat16)
+    assert plain is not None
+    multiply, met = torch.ops.mkldnn._linear_pointwise, set()
+
+    def spy(rows: torch.Tensor, *rest: object) -> torch.Tensor:
+        met.add(len(rows))
+        return multiply(rows, *rest)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", spy)
+    for words in range(1, encoder.max_tokens, 7):
+        plain.embed("word " * words)
+    assert max(met) >= encoder.max_tokens
+    assert len(met) <= encoder.max_tokens / 32 + 1
