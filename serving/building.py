@@ -48,7 +48,8 @@ def build_engine(plan: Plan) -> Engine:
     recorder = tracing.recorder if tracing is not None else None
     loop = make_loop(target, pool, lengths, companion=LOOKUP if plan.prompt_lookup else None, recorder=recorder)
     costs = lengths.costs if isinstance(lengths, LengthController) else None
-    canaries = Canaries(pool, plan.canary.rule, plan.canary.share, costs)
+    reader = partial(load_draft, num_slots=1, max_length=plan.max_length, placement=plan.placement)
+    canaries = Canaries(pool, plan.canary.rule, plan.canary.share, costs, reader)
     auditor = Auditor(target, plan.audit_share) if plan.audit_share else None
     give_back()
     return Engine(loop, pool, router, lengths, tracing, canaries, auditor)

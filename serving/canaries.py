@@ -1,13 +1,16 @@
 """The worker's watch over drafts that have just taken over (`drafts.canary`), and their way back."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
 from configs.errors import PolydraftError
 from decoding.costs import StepCosts
+from decoding.model import LanguageModel
+from decoding.native.memory import give_back
 from decoding.request import Request, SpeculationCounts, StepOutput
 from drafts.canary import CanaryRule, Checks, Cusum, shortfall
 from drafts.model_drafter import ModelDrafter
@@ -61,10 +64,18 @@ class Canaries:
     Args:
         share: of a topic's requests that stay with the version before.
         costs: of steps; None where no controller knows them, and speculation is not asked to pay.
+        load: makes the model that reads, one text at a time; None makes one as the pool does, for many.
     """
 
-    def __init__(self, pool: DraftPool, rule: CanaryRule, share: float = 0.1, costs: StepCosts | None = None):
-        self._pool, self._rule, self._share, self._costs = pool, rule, share, costs
+    def __init__(
+        self,
+        pool: DraftPool,
+        rule: CanaryRule,
+        share: float = 0.1,
+        costs: StepCosts | None = None,
+        load: Callable[[Path], LanguageModel] | None = None,
+    ):
+        self._pool, self._rule, self._share, self._costs, self._load = pool, rule, share, costs, load
         self._watches: dict[str, _Watch] = {}
         self._retired: list[tuple[str, str]] = []
         self._unread: SimpleQueue[_Answer] = SimpleQueue()
@@ -156,12 +167,12 @@ class Canaries:
             watch.reason = f"costs more than it gains: {speedup:.2f}x over {self._rule.floor_requests} requests"
 
     def _read_forever(self) -> None:
-        readers: dict[str, ModelDrafter] = {}  # least recently used first
+        readers: dict[str, LanguageModel] = {}  # least recently used first
         while True:
             answer = self._unread.get()
             watch, (before, _) = answer.watch, answer.watch.before
             try:
-                model = self._reader(readers, before).model
+                model = self._reader(readers, before)
                 if len(answer.token_ids) > model.cache.max_length:
                     continue
                 found = shortfall(model, answer.token_ids, answer.prompt_length, answer.found)
@@ -172,9 +183,9 @@ class Canaries:
                 mean, count = watch.cusum.mean, watch.cusum.count
                 watch.reason = f"proposes {mean:.0%} fewer right tokens than {before.label} over {count} requests"
 
-    def _reader(self, readers: dict[str, ModelDrafter], before: DraftSpec) -> ModelDrafter:
+    def _reader(self, readers: dict[str, LanguageModel], before: DraftSpec) -> LanguageModel:
         """Kept while its version is compared with: answers of several topics come by turns, and a load takes longer."""
-        reader = readers.pop(before.label, None) or self._pool.loaded(before)
+        reader = readers.pop(before.label, None) or self._loaded(before)
         compared = {watch.before[0].label for watch in list(self._watches.values())}
         for label in [each for each in readers if each not in compared]:
             del readers[label]
@@ -182,6 +193,14 @@ class Canaries:
             del readers[next(iter(readers))]
         readers[before.label] = reader
         return reader
+
+    def _loaded(self, before: DraftSpec) -> LanguageModel:
+        if self._load is None:
+            return self._pool.loaded(before).model
+        try:
+            return self._load(before.folder)
+        finally:
+            give_back()
 
 
 def speedup_of(counts: SpeculationCounts, costs: StepCosts) -> float:

@@ -1,6 +1,7 @@
 """What the worker does with a version that has just taken over."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,13 @@ class Worker:
         self.pool.select("sql")
         self.math = specs["math"]
         self.loop = StepLoop(load_model(folders["good"], 4, 64), self.pool, 3)
-        self.canaries = Canaries(self.pool, rule, share)
+        self.canaries = Canaries(self.pool, rule, share, load=partial(self._load, slots=1))
         self.engine = Engine(self.loop, self.pool, None, 3, None, self.canaries)
         self.number = 0
 
-    def _load(self, folder: Path) -> LanguageModel:
+    def _load(self, folder: Path, slots: int = 4) -> LanguageModel:
         self.num_loads += 1
-        return load_model(folder, 4, 64)
+        return load_model(folder, slots, 64)
 
     def take_over(self, which: str, label: str) -> None:
         """As `DraftSwapper` does."""
