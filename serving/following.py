@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 
 from configs.errors import PolydraftError, RegistryError
+from decoding.native.memory import give_back
 from drafts.pool import DraftSpec
 from registry.names import CHAMPION, Reference, draft_model
 from registry.verdicts import roll_back
@@ -122,6 +123,8 @@ class DraftFollower:
             try:
                 self._wait()
                 self.look()
+                # Looks leave holes between small things that stay, in an arena for each of the followers' threads.
+                give_back()
             except (EOFError, BrokenPipeError, ConnectionError):
                 return  # the worker is gone, and the server with it
 
