@@ -12,6 +12,7 @@ import selectors
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -31,6 +32,7 @@ MAX_BATCH = 32
 MAX_CHARACTERS = 16_384
 _CLOSE_SECONDS = 0.5  # it has nothing to save
 _PARENT_CHECK_SECONDS = 5.0
+_FRESH_SECONDS = 0.01  # so old the process's state may be: it is asked for several times a step, and a look is a call
 
 RequestId = int | str
 MakeEncoder = Callable[[], "Encoder"]
@@ -84,6 +86,7 @@ class RouterProcess:
     _ready: bool
     _error: str
     _label: str
+    _fresh_until: float
 
     def __init__(
         self,
@@ -99,19 +102,19 @@ class RouterProcess:
     @property
     def ready(self) -> bool:
         """A router is loaded and its process is alive."""
-        self._receive()
+        self._look()
         return self._ready
 
     @property
     def error(self) -> str:
         """Why the last load failed or the process ended; empty when all is well."""
-        self._receive()
+        self._look()
         return self._error
 
     @property
     def label(self) -> str:
         """What the router that answers is called; empty before there is one."""
-        self._receive()
+        self._look()
         return self._label
 
     @property
@@ -156,7 +159,7 @@ class RouterProcess:
 
     def _start(self, folder: Path, label: str) -> None:
         self._ready, self._error, self._label = False, "", ""
-        self._decided = []
+        self._decided, self._fresh_until = [], 0.0
         context = multiprocessing.get_context("spawn")
         queries, requests = context.Pipe(duplex=False)
         self._replies, answers = context.Pipe(duplex=False)
@@ -176,7 +179,12 @@ class RouterProcess:
         self._sender.start()
         self._outbox.put(_Load(folder, self._make_encoder, self._min_confidence, label))
 
+    def _look(self) -> None:
+        if time.monotonic() >= self._fresh_until:
+            self._receive()
+
     def _receive(self) -> None:
+        self._fresh_until = time.monotonic() + _FRESH_SECONDS
         if self._replies.closed:
             return
         try:
