@@ -86,6 +86,7 @@ class RouterProcess:
     _ready: bool
     _error: str
     _label: str
+    _num_asked: int  # without an answer yet
     _fresh_until: float
 
     def __init__(
@@ -124,11 +125,15 @@ class RouterProcess:
 
     def submit(self, request_id: RequestId, text: str) -> None:
         """Ask for a decision; returns at once, and what is asked before the router is ready is answered after."""
+        self._num_asked += 1
         self._outbox.put(_Query(request_id, text[:MAX_CHARACTERS]))
 
     def poll(self) -> list[tuple[RequestId, RoutingDecision]]:
         """Decisions that arrived since the last call, without waiting for more."""
-        self._receive()
+        if self._num_asked:
+            self._receive()
+        else:
+            self._look()
         decided, self._decided = self._decided, []
         return decided
 
@@ -159,7 +164,7 @@ class RouterProcess:
 
     def _start(self, folder: Path, label: str) -> None:
         self._ready, self._error, self._label = False, "", ""
-        self._decided, self._fresh_until = [], 0.0
+        self._decided, self._num_asked, self._fresh_until = [], 0, 0.0
         context = multiprocessing.get_context("spawn")
         queries, requests = context.Pipe(duplex=False)
         self._replies, answers = context.Pipe(duplex=False)
@@ -197,6 +202,7 @@ class RouterProcess:
     def _take(self, reply: _Loaded | _Decided) -> None:
         if isinstance(reply, _Decided):
             self._decided += reply.decisions
+            self._num_asked -= len(reply.decisions)
         elif reply.error:
             self._error = reply.error
         else:

@@ -45,6 +45,7 @@ class News:
     ):
         self._loop, self._pool, self._router, self._lengths = loop, pool, router, lengths
         self._tracing, self._auditor = tracing, auditor
+        self._pid = os.getpid()  # said with every step, and a system call
         self.swapper: DraftSwapper | None = None
         self.routings: dict[str, Routing] = {}
         self.given_up: list[str] = []
@@ -82,7 +83,7 @@ class News:
         label = self._router.label if self._router is not None else ""
         refused = self.swapper.refused if self.swapper is not None else ""
         drafts = tuple(self.swapper.drafts_refused.values()) if self.swapper is not None else ()
-        return Status(os.getpid(), load, self._router_state(), traces, added, label, refused, drafts, audit)
+        return Status(self._pid, load, self._router_state(), traces, added, label, refused, drafts, audit)
 
     def _router_state(self) -> str:
         if self._router is None:
