@@ -18,7 +18,6 @@ import torch
 from benchmarks.newtopic_stage import NAME, SETTINGS, Stage, ask, ask_all
 from benchmarks.pictures import BLUE, GREEN, GREY, INK, SKY, canvas
 from benchmarks.results import Report, Row, yes_no
-from decoding.trace import SpeculationTrace
 from drafts.pool import GENERAL
 from registry.names import draft_model, router_model
 from registry.store import Registry
@@ -51,6 +50,7 @@ SOON, NEARLY = 300, 0.9  # the bars: requests until the proposal, and of the spe
 _FOREIGN_REQUESTS, _FOREIGN_TOKENS = 200, 8
 _BLOCK = 20  # requests of the late topic between two looks
 _WAIT_SECONDS = 60.0
+_ROUTED = 4  # times as many prompts as alphas are of: few change their draft, so few say little
 
 Told = Callable[[str], None]
 
@@ -208,7 +208,7 @@ def _health(topics: dict[str, Any]) -> str:
 def _others(stage: Stage, before: TopicRouter, after: TopicRouter, new: Path) -> tuple[float, float, float]:
     """Gain of the other topics in tokens a run, paired by held-out prompt: all that can change is who drafts."""
     material, text_of = stage.material, PromptText(stage.material.tokenizer)
-    held_out: list[SpeculationTrace] = [each for topic in stage.others for each in material.held_out[0.0][topic]]
+    held_out = material.more_held_out(stage.others, _ROUTED * material.budget.held_out)
     names = [GENERAL, *stage.others, stage.late]
     folders = [train(stage.pooled(), material), *(train(stage.own(topic), material) for topic in stage.others), new]
     scores = [score(folder, {0.0: held_out}) for folder in folders]
@@ -228,7 +228,7 @@ def _meaning(stage: Stage) -> str:
         f"topics between them, after {_FOREIGN_REQUESTS} scattered foreign ones; looks every {_BLOCK} of them. The new "
         f"draft goes on from the general one, on what was rejected. Specialised: {budget.text_tokens:,} tokens of "
         f"text, from a general draft that had seen it. Alpha: greedy answers to {budget.held_out} validation prompts; "
-        f"elsewhere k = {LENGTH}, each prompt by the draft that it is routed to."
+        f"of the other topics up to {_ROUTED * budget.held_out} each, k = {LENGTH}, by the draft that it is routed to."
     )
 
 

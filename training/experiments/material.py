@@ -107,8 +107,15 @@ class Material:
         fresh.replace(folder / segment_name(0, data))
         return traces
 
-    def _record(self, model: LanguageModel, topic: str, temperature: float) -> list[SpeculationTrace]:
-        prompts = self._prompts(topic, "validation", self.budget.held_out)
+    def more_held_out(self, topics: Sequence[str], most: int) -> list[SpeculationTrace]:
+        """Greedy answers to up to ``most`` validation prompts of each topic, where those of `held_out` are too few."""
+        model = load_model(self.target, _SLOTS, self.budget.max_length + self.budget.answer_tokens)
+        return [trace for topic in topics for trace in self._record(model, topic, 0.0, most)]
+
+    def _record(
+        self, model: LanguageModel, topic: str, temperature: float, most: int | None = None
+    ) -> list[SpeculationTrace]:
+        prompts = self._prompts(topic, "validation", most or self.budget.held_out)
         return self._answered(model, prompts, topic, temperature, self.budget.answer_tokens, _TOP)
 
     def _answered(
