@@ -10,6 +10,7 @@ _SHRINKAGE = 3.0  # proposals that the mean over positions is worth at each sing
 _HARDLY = 0.02  # a chance that is no reason to propose anything
 _PATIENCE, _MOST_PATIENCE = 32, 512  # steps without a proposal before the next try
 _CERTAIN = 0.99  # no prior is surer than that
+_HEAVY = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,43 +62,58 @@ class AcceptanceEstimate:
     """
 
     def __init__(self, prior: Prior | None = None, temperature: float = 0.0):
+        self._weight = 1.0  # of the newest proposal: it grows where older ones would have to shrink
         self._accepted, self._reached, reached = list[float](), list[float](), _PRIOR_WEIGHT
         for chance in (prior or Prior()).chances(temperature):
             self._reached.append(reached)
             self._accepted.append(reached := reached * chance)
+        self._all_accepted, self._all_reached = sum(self._accepted), sum(self._reached)
         self._survival: list[float] = []
+        self._end = 0  # of the part of it that is worth anything
         self._steps_without, self._patience = 0, _PATIENCE
 
     @property
     def alpha(self) -> float:
         """Chance that a proposed token is accepted, given that its position was reached, over all positions."""
-        return sum(self._accepted) / sum(self._reached)
+        return self._all_accepted / self._all_reached
 
     def survival(self, longest: int) -> Sequence[float]:
         """Chances that the tokens at positions 1 .. ``longest`` are accepted, each with all before it."""
         if len(self._survival) < longest:
-            self._survival = self._chances(longest)
+            self._survival, self._end = self._chances(longest), 0
         return self._survival if len(self._survival) == longest else self._survival[:longest]
 
     def worthwhile(self, longest: int) -> Sequence[float]:
         """The same, but for the tail that is hardly ever reached: no controller would pay for it."""
-        survival = self.survival(longest)
-        end = longest
-        while end > 1 and survival[end - 1] < _HARDLY:
-            end -= 1
-        return survival[:end]
+        if len(self._survival) < longest:
+            self._survival, self._end = self._chances(longest), 0
+        survival, end = self._survival, self._end
+        if not end:
+            end = len(survival)
+            while end > 1 and survival[end - 1] < _HARDLY:
+                end -= 1
+            self._end = end
+        end = min(end, longest)
+        return survival if len(survival) == end else survival[:end]
 
     def add(self, accepted: int, was_rejected: bool) -> None:
         """One verified proposal: tokens accepted, and whether one was refused after them."""
-        missing = accepted + was_rejected - len(self._reached)
-        self._reached = [_FADE * value for value in self._reached] + [0.0] * missing
-        self._accepted = [_FADE * value for value in self._accepted] + [0.0] * missing
+        deepest = accepted + was_rejected
+        known, reached = self._accepted, self._reached
+        while len(reached) < deepest:
+            reached.append(0.0)
+            known.append(0.0)
+        self._weight = weight = self._weight / _FADE
         for position in range(accepted):
-            self._accepted[position] += 1
-            self._reached[position] += 1
+            known[position] += weight
+            reached[position] += weight
         if was_rejected:
-            self._reached[accepted] += 1
+            reached[accepted] += weight
+        self._all_accepted += accepted * weight
+        self._all_reached += deepest * weight
         self._survival = []
+        if weight > _HEAVY:
+            self._lighten()
 
     def waits(self, was_proposed: bool) -> bool:
         """Whether a request without a proposal goes on without one; now and then, ever more seldom, it should not.
@@ -114,12 +130,23 @@ class AcceptanceEstimate:
         """A proposal was made although it did not seem to pay."""
         self._steps_without, self._patience = 0, min(2 * self._patience, _MOST_PATIENCE)
 
+    def _lighten(self) -> None:
+        """Divide all by the weight, before it overflows."""
+        self._accepted = [value / self._weight for value in self._accepted]
+        self._reached = [value / self._weight for value in self._reached]
+        self._all_accepted, self._all_reached = sum(self._accepted), sum(self._reached)
+        self._weight = 1.0
+
     def _chances(self, longest: int) -> list[float]:
-        mean = self.alpha
+        shrinkage = _SHRINKAGE * self._weight
+        known = shrinkage * self.alpha
         chances, chance = [], 1.0
-        for position in range(longest):
-            known = position < len(self._reached)
-            accepted, reached = (self._accepted[position], self._reached[position]) if known else (0.0, 0.0)
-            chance *= (accepted + _SHRINKAGE * mean) / (reached + _SHRINKAGE)
+        for accepted, reached in zip(self._accepted, self._reached, strict=True):
+            chance *= (accepted + known) / (reached + shrinkage)
             chances.append(chance)
+        if len(chances) > longest:
+            return chances[:longest]
+        beyond = known / shrinkage  # the mean: what is deeper was never reached
+        while len(chances) < longest:
+            chances.append(chance := chance * beyond)
         return chances

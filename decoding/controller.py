@@ -8,8 +8,8 @@ from decoding.costs import StepCosts
 from decoding.proposal import MAX_DRAFT_TOKENS
 
 _TABLE = 512  # row counts whose costs are tabulated
-_LEAST_GAIN = 1.03  # of the rate: what a proposal costs outside of forwards, and estimates picked for being high
-_CATCH_UP_STEPS = 24  # steps over which the cost of a draft's catching up is spread
+LEAST_GAIN = 1.03  # of the rate: what a proposal costs outside of forwards, and estimates picked for being high
+CATCH_UP_STEPS = 24  # steps over which the cost of a draft's catching up is spread
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class Source:
         return self.drafter if self.joint is None else self.joint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would treble the cost of what every request gets at every plan
 class Choice:
     """What one request proposes: a source, or None, and how many tokens."""
 
@@ -80,6 +80,11 @@ class LengthController:
         self._draft = [*accumulate((costs.draft_step(requests) for requests in range(_TABLE)), max)]
         self._pays: dict[tuple[int, float], bool] = {}
 
+    @property
+    def tables(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Costs of a target run by rows, and of a draft step by requests."""
+        return self._rows, self._draft
+
     def choose(self, options: Sequence[Sequence[Source]], rows: int, emitting: int, cached: int = 0) -> list[Choice]:
         """A choice for each request.
 
@@ -98,7 +103,7 @@ class LengthController:
                 others, their_rate = self._search(some, rows, emitting, extra, plain)
                 if their_rate > rate:
                     choices, rate = others, their_rate
-        return choices if rate > plain * _LEAST_GAIN else [NOTHING] * len(options)
+        return choices if rate > plain * LEAST_GAIN else [NOTHING] * len(options)
 
     def _search(
         self, options: Sequence[Sequence[Source]], rows: int, emitting: int, extra: float, price: float
@@ -165,7 +170,7 @@ class LengthController:
 
     def _catching_up(self, behind: int) -> float:
         """Cost of feeding what the draft missed, spread over the steps that profit from it."""
-        return self._draft[min(behind, _TABLE - 1)] / _CATCH_UP_STEPS
+        return self._draft[min(behind, _TABLE - 1)] / CATCH_UP_STEPS
 
     def _tree_worth(self, source: Source, row: float, price: float, share: int) -> float:
         """What the best depth of a tree brings at ``row`` a row, beyond its part of the draft steps."""
@@ -198,7 +203,10 @@ class LengthController:
         lengths, table, base = [0] * len(sources), self._rows, extra
         drafting: dict[object, tuple[int, int]] = {}  # requests and deepest token of each draft
         expected, best, best_rate = float(emitting), 0, price
-        left = sum(sum(source.survival) for source in sources if source)  # of what may still be gained
+        left = 0.0  # of what may still be gained
+        for source in sources:
+            for chance in (source.survival if source.nodes else source.survival[: self.longest]) if source else ():
+                left += chance
         for count, (_, index) in enumerate(tokens, start=1):
             source = sources[index]
             assert source is not None

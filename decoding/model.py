@@ -7,9 +7,12 @@ from torch import Tensor
 
 from decoding.cache import KVCache
 from decoding.config import ModelConfig
+from decoding.proposal import Proposal
 from decoding.sampling import argmax
 from decoding.span import Span
 from decoding.span_check import check_draft_room
+from decoding.verification.matching import verify_greedy
+from decoding.verification.result import VerificationResult
 
 
 class LanguageModel(Protocol):
@@ -39,6 +42,15 @@ class LanguageModel(Protocol):
         """The most probable token of each row of this model's logits [rows, vocab_size]; the first of equals."""
         ...
 
+    def verify_greedy(self, logits: Tensor, proposals: Sequence[Proposal]) -> list[VerificationResult]:
+        """How far the most probable tokens follow each proposal: `decoding.verification.verify_greedy`.
+
+        Args:
+            logits: of the last forward, whose spans that wanted any ended in these proposals: each the row of its last
+                committed token, then its proposal's.
+        """
+        ...
+
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """Run the pass, then let each span go on greedily until it has its number of new tokens, 1 or more.
 
@@ -49,7 +61,7 @@ class LanguageModel(Protocol):
 
 
 class PlainGreedy:
-    """`argmax` and `draft` in terms of `forward`, for models that have no faster way."""
+    """`argmax`, `verify_greedy` and `draft` in terms of `forward`, for models that have no faster way."""
 
     cache: KVCache
 
@@ -60,6 +72,10 @@ class PlainGreedy:
     def argmax(self, logits: Tensor) -> list[int]:
         """See `LanguageModel.argmax`."""
         return argmax(logits)
+
+    def verify_greedy(self, logits: Tensor, proposals: Sequence[Proposal]) -> list[VerificationResult]:
+        """See `LanguageModel.verify_greedy`."""
+        return walk(self.argmax(logits), proposals)
 
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """See `LanguageModel.draft`."""
@@ -76,3 +92,13 @@ class PlainGreedy:
                     going.append((Span(span.slot, [token_id]), index))
             active = going
         return drafted
+
+
+def walk(best: Sequence[int], proposals: Sequence[Proposal]) -> list[VerificationResult]:
+    """Each proposal against its part of the most probable tokens of all rows, one behind the other."""
+    results, row = [], 0
+    for proposal in proposals:
+        end = row + 1 + len(proposal.token_ids)
+        results.append(verify_greedy(proposal, best[row:end]))
+        row = end
+    return results

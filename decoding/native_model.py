@@ -11,11 +11,14 @@ from torch import Tensor
 from decoding.cache import KVCache
 from decoding.checkpoint import read_config, read_weights
 from decoding.config import ModelConfig
+from decoding.model import walk
 from decoding.native.build import load_kernel
 from decoding.native.weights import PackedWeights
 from decoding.output_vocabulary import widen
+from decoding.proposal import Proposal
 from decoding.span import Span
 from decoding.span_check import check_draft_room, check_spans
+from decoding.verification.result import VerificationResult
 
 
 class CCache(ctypes.Structure):
@@ -33,6 +36,7 @@ class NativeModel:
     A forward releases the GIL. One model runs one forward at a time; different models run side by side.
 
     Attributes:
+        kernel: the compiled library.
         int8: whether its matrices are rounded to bytes.
     """
 
@@ -55,15 +59,17 @@ class NativeModel:
         """
         self.config = config
         self.cache = KVCache(config, num_slots, max_length)
-        self._kernel = kernel or load_kernel()
-        self.int8 = int8 and bool(self._kernel.polydraft_has_bytes())
-        self._forward, self._argmax = self._kernel.polydraft_forward, self._kernel.polydraft_argmax
+        self.kernel = kernel or load_kernel()
+        self.int8 = int8 and bool(self.kernel.polydraft_has_bytes())
+        self._forward, self._argmax = self.kernel.polydraft_forward, self.kernel.polydraft_argmax
+        self._walk = self.kernel.polydraft_walk
         keys, values = self.cache.keys.data_ptr(), self.cache.values.data_ptr()
         self._c_cache = CCache(keys, values, num_slots, max_length)
         self._cache_address = ctypes.addressof(self._c_cache)
         self.exchange(self.prepare(weights))
         self._output_ids = None if config.output_token_ids is None else torch.tensor(config.output_token_ids)
         self._capacity = self._logits_capacity = self._num_logits = 0
+        self._words = array("i")
         self._reserve(rows=16)
         self._reserve_logits(rows=16)
 
@@ -74,7 +80,7 @@ class NativeModel:
 
     def prepare(self, weights: dict[str, Tensor]) -> PackedWeights:
         """Pack another set of weights of the same architecture; may run beside forwards, in another thread."""
-        kernel = self._kernel
+        kernel = self.kernel
         panel, tiles = kernel.polydraft_panel(), bool(kernel.polydraft_has_tiles())
         return PackedWeights(self.config, weights, self.cache.max_length, panel, tiles, self.int8)
 
@@ -86,7 +92,7 @@ class NativeModel:
     def forward(self, spans: Sequence[Span]) -> Tensor:
         """See `LanguageModel.forward`. Raises ValueError for spans that cannot be run."""
         words, num_logits = self._describe(spans)
-        self._num_logits = num_logits
+        self._words, self._num_logits = words, num_logits
         self._forward(
             self._weights.address,
             self._cache_address,
@@ -111,6 +117,22 @@ class NativeModel:
         self._argmax(logits.contiguous().data_ptr(), rows, vocab_size, best.buffer_info()[0])
         return best.tolist()
 
+    def verify_greedy(self, logits: Tensor, proposals: Sequence[Proposal]) -> list[VerificationResult]:
+        """See `LanguageModel.verify_greedy`; the tokens are read where the forward did, behind refused ones none."""
+        if logits is not self._views.get(self._num_logits):
+            return walk(self.argmax(logits), proposals)
+        count = self._walk(
+            self._words.buffer_info()[0], self._logits_address, self.config.vocab_size, self._walked.buffer_info()[0]
+        )
+        found = self._walked[:count].tolist()
+        results, end = [], 0
+        for _ in proposals:
+            start = end + 2
+            end = start + found[end]
+            results.append(VerificationResult(found[start:end], found[start - 1]))
+        assert end == count, "proposals of other spans"
+        return results
+
     def draft(self, spans: Sequence[Span], lengths: Sequence[int]) -> list[list[int]]:
         """See `LanguageModel.draft`; one call of the kernel, however long. Raises ValueError as `forward` does."""
         cache, longest, count = self.cache, max(lengths), len(spans)
@@ -120,7 +142,7 @@ class NativeModel:
         check_draft_room(spans, lengths, cache)
         limits, owners = array("i", lengths), array("i", bytes(4 * count))
         drafted = array("i", bytes(4 * count * longest))
-        self._kernel.polydraft_draft(
+        self.kernel.polydraft_draft(
             self._weights.address,
             self._cache_address,
             words.buffer_info()[0],
@@ -160,9 +182,10 @@ class NativeModel:
     def _reserve(self, rows: int) -> None:
         """Scratch for passes of at most ``rows`` rows, a power of two so that it seldom grows."""
         self._capacity = 1 << (rows - 1).bit_length()
-        floats = self._kernel.polydraft_scratch(self._weights.address, self._capacity, self.cache.max_length)
+        floats = self.kernel.polydraft_scratch(self._weights.address, self._capacity, self.cache.max_length)
         self._floats = torch.empty(floats)
         self._integers = torch.empty(5 * self._capacity, dtype=torch.int32)
+        self._walked = array("i", bytes(4 * 3 * self._capacity))  # at most three a row
         self._floats_address = self._floats.data_ptr()
         self._integers_address = self._integers.data_ptr()
 

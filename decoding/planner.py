@@ -1,36 +1,47 @@
 """Which drafter proposes how many tokens for each request of a step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from decoding.acceptance import AcceptanceEstimate
-from decoding.controller import Choice, LengthController, Source
+from decoding.controller import NOTHING, Choice, LengthController, Source
 from decoding.drafter import Drafter
 from decoding.joint import joint_of
 from decoding.request import Request
 
 Plan = tuple[str | None, int]  # a drafter and a number of tokens
+Choose = Callable[[Sequence[Sequence[Source]], int, int, int], list[Choice]]  # `LengthController.choose`
 _NOTHING: Plan = (None, 0)
-_HOLDS = 3  # steps: what is planned for comes slowly, and planning takes a share of a small model's step
+_HOLDS = 2  # steps: what is planned for comes slowly, and planning takes a share of a small model's step
 
 
 class ProposalPlanner:
     """Plans proposals: as long as a request asks for, or a fixed length, or what a controller finds best.
 
-    What a controller finds holds for a few steps, as long as the same requests run with the same drafters, and there
-    is as much, or as little, to copy for each of them.
+    What a controller finds holds for two steps, as long as the same requests run with the same drafters. Where
+    there is something to copy for one of them, or nothing any more, the controller is asked again at once, with what
+    the others may expect left as it was.
 
     Args:
         drafters: by the names that requests carry; looked up anew at each step.
         num_draft_tokens: a length for requests that leave it open, or a controller.
         companion: name of a drafter whose proposals are free, such as prompt lookup. A controller may let it
             propose in place of a request's own drafter, step by step; a fixed length is the drafter's own.
+        choose: chooses as the controller does, for less (`decoding.native.choice`).
     """
 
     def __init__(
-        self, drafters: Mapping[str, Drafter], num_draft_tokens: int | LengthController, companion: str | None = None
+        self,
+        drafters: Mapping[str, Drafter],
+        num_draft_tokens: int | LengthController,
+        companion: str | None = None,
+        choose: Choose | None = None,
     ):
         self._drafters, self._lengths, self._companion = drafters, num_draft_tokens, companion
-        self._planned_for: list[object] = []
+        self._choose = choose
+        self._planned_for: tuple[object, ...] = ()
+        self._copies: list[bool] = []  # whether there was something to copy for each request
+        self._options: list[list[Source]] = []
+        self._names: set[str] = set()  # of the drafters that the plans rest on
         self._plans: list[Plan] = []
         self._waiting: list[AcceptanceEstimate] = []  # of requests that propose nothing until it may pay again
         self._left = 0  # steps for which the plans still hold
@@ -45,49 +56,64 @@ class ProposalPlanner:
         """
         if isinstance(self._lengths, int):
             return [self._asked(request) or self._own(request, self._lengths) for request in requests]
-        key = [rows, emitting, *[(request.request_id, request.drafter) for request in requests]]
-        # A copy that turns up, or comes to its end, cannot wait.
-        key += [self._may_copy(request) for request in requests]
-        held = self._held(requests) if self._left and key == self._planned_for else None
-        if held is not None:
+        key = rows, emitting, [(request.request_id, request.drafter) for request in requests]
+        copies, before = self._look_for_copies(requests), self._copies
+        options = self._options
+        if self._left and key == self._planned_for and self._names <= self._drafters.keys():
             self._left -= 1
-            return held
-        self._planned_for, self._left, self._waiting = key, _HOLDS - 1, []
-        self._plans = self._plan(self._lengths, requests, rows, emitting, cached)
+            held = self._held(requests) if copies == before else None
+            if held is not None:
+                return held
+            for index, (may_copy, might_copy) in enumerate(zip(copies, before, strict=True)):
+                if may_copy != might_copy:
+                    options[index] = self._sources(requests[index])
+        else:
+            self._left = _HOLDS - 1
+            names = {request.drafter for request in requests} | {self._companion}
+            self._names = {name for name in names if name is not None and name in self._drafters}
+            self._options = options = [self._sources(request) for request in requests]
+        self._planned_for, self._copies = key, copies
+        self._plans = self._plan(requests, options, rows, emitting, cached)
         return self._plans
 
-    def _may_copy(self, request: Request) -> bool:
-        """Whether somebody would find something to copy for a request."""
-        names = {request.drafter, self._companion if request.may_copy else None}
-        return any(
-            drafter.num_drafts == 0 and drafter.behind(request) is not None
-            for name in names
-            if (drafter := self._drafters.get(name or "")) is not None
-        )
+    def _look_for_copies(self, requests: Sequence[Request]) -> list[bool]:
+        """Whether a free drafter would find something for each request."""
+        companion = self._drafters.get(self._companion or "")
+        if companion is not None and companion.num_drafts:
+            companion = None
+        return [
+            (companion is not None and request.may_copy and companion.behind(request) is not None)
+            or self._copies_itself(request)
+            for request in requests
+        ]
+
+    def _copies_itself(self, request: Request) -> bool:
+        drafter = self._drafters.get(request.drafter or "")
+        return drafter is not None and drafter.num_drafts == 0 and drafter.behind(request) is not None
 
     def _held(self, requests: Sequence[Request]) -> list[Plan] | None:
-        """The plans of an earlier step; None where something has changed that they rest on."""
+        """The plans of an earlier step; None where one waits no longer."""
         plans: list[Plan] = []
-        for request, (name, planned) in zip(requests, self._plans, strict=True):
-            if name is not None and name not in self._drafters:
-                return None
-            length = min(planned, request.num_remaining - 1)
-            plans.append((name, length) if length > 0 else _NOTHING)
+        for request, plan in zip(requests, self._plans, strict=True):
+            most = request.num_remaining - 1
+            plans.append(plan if plan[1] <= most else (plan[0], most) if most > 0 else _NOTHING)
         are_waiting = [estimate.waits(was_proposed=False) for estimate in self._waiting]
         return plans if all(are_waiting) else None
 
     def _plan(
-        self, lengths: LengthController, requests: Sequence[Request], rows: int, emitting: int, cached: int
+        self, requests: Sequence[Request], options: list[list[Source]], rows: int, emitting: int, cached: int
     ) -> list[Plan]:
-        plans = [self._asked(request) for request in requests]
-        options = [[] if plan else self._sources(request) for plan, request in zip(plans, requests, strict=True)]
-        if any(options):
-            choices = lengths.choose(options, rows, emitting, cached)
-            may_pay = lengths.may_pay(rows, emitting, cached)
-            for index, (request, choice) in enumerate(zip(requests, choices, strict=True)):
-                if options[index]:
-                    plans[index] = self._choice_or_trial(request, choice, may_pay)
-        return [plan or _NOTHING for plan in plans]
+        assert isinstance(self._lengths, LengthController)
+        self._waiting = []
+        if not any(options):
+            return [self._asked(request) or _NOTHING for request in requests]
+        choose = self._choose or self._lengths.choose
+        choices = choose(options, rows, emitting, cached)
+        may_pay = NOTHING in choices and self._lengths.may_pay(rows, emitting, cached)
+        return [
+            (self._choice_or_trial(request, choice, may_pay) if own else self._asked(request)) or _NOTHING
+            for request, own, choice in zip(requests, options, choices, strict=True)
+        ]
 
     def feedback(self, request: Request, drafter: str, accepted: int, was_rejected: bool) -> None:
         """A proposal of ``drafter`` was verified."""
@@ -105,29 +131,35 @@ class ProposalPlanner:
         return (request.drafter, length) if length > 0 else _NOTHING
 
     def _sources(self, request: Request) -> list[Source]:
-        names = [request.drafter]
+        """Who may propose for a request; nobody where there is nothing to plan."""
+        if self._asked(request) is not None:
+            return []
+        assert isinstance(self._lengths, LengthController)
+        longest = min(self._lengths.longest, request.num_remaining - 1)
+        own = self._source(request, request.drafter, longest)
+        sources = [own] if own is not None else []
         if request.may_copy and self._companion != request.drafter:
-            names.append(self._companion)
-        return [source for name in names if (source := self._source(request, name)) is not None]
+            companion = self._source(request, self._companion, longest)
+            if companion is not None:
+                sources.append(companion)
+        return sources
 
-    def _source(self, request: Request, name: str | None) -> Source | None:
+    def _source(self, request: Request, name: str | None, longest: int) -> Source | None:
         drafter = self._drafters.get(name or "")
         behind = drafter.behind(request) if drafter is not None else None
         if name is None or drafter is None or behind is None:
             return None
-        assert isinstance(self._lengths, LengthController)
-        longest = min(self._lengths.longest, request.num_remaining - 1)
         nodes = _nodes(drafter, longest)
         estimate = self._estimate(request, name)
         survival = estimate.survival(len(nodes)) if nodes else estimate.worthwhile(longest)
         return Source(name, survival, drafter.num_drafts == 0, behind, nodes, drafter.num_drafts, joint_of(drafter))
 
-    def _choice_or_trial(self, request: Request, choice: Choice, may_pay: bool) -> Plan:
+    def _choice_or_trial(self, request: Request, choice: Choice, may_pay: bool) -> Plan | None:
         """The choice, or one token of the own drafter where nothing else would ever be learned about it."""
         if choice.source is not None:
             if choice.source.drafter == request.drafter:
                 self._estimate(request, choice.source.drafter).waits(was_proposed=True)
-            return choice.source.drafter, choice.length
+            return choice.source.drafter, min(choice.length, request.num_remaining - 1)
         assert request.drafter is not None
         estimate = self._estimate(request, request.drafter)
         if estimate.waits(was_proposed=False) or not may_pay:

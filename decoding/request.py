@@ -153,10 +153,11 @@ class SpeculationCounts:
         self.num_drafts += 1
         self.num_draft_tokens += num_drafted
         self.num_accepted_tokens += num_accepted
-        missing = num_accepted - len(self.num_accepted_tokens_per_pos)
-        self.num_accepted_tokens_per_pos.extend([0] * missing)
+        by_position = self.num_accepted_tokens_per_pos
+        while len(by_position) < num_accepted:
+            by_position.append(0)
         for position in range(num_accepted):
-            self.num_accepted_tokens_per_pos[position] += 1
+            by_position[position] += 1
 
     @property
     def mean_acceptance_length(self) -> float | None:
@@ -207,10 +208,12 @@ class Request:
     estimates: dict[str, AcceptanceEstimate] = field(default_factory=dict)  # by drafter
     seen: SeenTokens | None = None  # kept by `decoding.processors` for requests with penalties
     is_observed: bool = field(init=False)  # somebody wants to know what the target says at its tokens
+    is_simple: bool = field(init=False)  # nobody does, and the most probable tokens are all it takes
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)
         self.is_observed = self.is_traced or self.sampling.num_logprobs is not None
+        self.is_simple = self.sampling.is_plain and not self.is_observed
         if self.is_traced and self.sampling.lossy is not None:
             raise ValueError("a lossy answer depends on its draft; it cannot be traced")
 

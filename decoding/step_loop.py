@@ -17,6 +17,8 @@ from decoding.emission import Emission, Recorder, add_logprobs, refused_token
 from decoding.joint import Order, propose_all
 from decoding.laws import Law, laws
 from decoding.model import LanguageModel
+from decoding.native.choice import NativeChoice
+from decoding.native_model import NativeModel
 from decoding.planner import ProposalPlanner
 from decoding.processors import Block
 from decoding.proposal import Proposal
@@ -52,7 +54,10 @@ class StepLoop:
         self.target = target
         self.drafters = drafters
         self._companion, self._recorder = companion, recorder
-        self._planner = ProposalPlanner(drafters, num_draft_tokens, companion)
+        choose = None
+        if isinstance(target, NativeModel) and isinstance(num_draft_tokens, LengthController):
+            choose = NativeChoice(num_draft_tokens, target.kernel).choose
+        self._planner = ProposalPlanner(drafters, num_draft_tokens, companion, choose)
         self.max_rows = max_rows
         self.times = StepTimes()
         self._waiting: deque[Request] = deque()
@@ -155,16 +160,22 @@ class StepLoop:
 
     def _plan(self, turns: list[Turn]) -> list[Orders]:
         """Who proposes how much, by drafter."""
-        if all(turn.request.drafter is None for turn in turns):
-            return []
-        ready = [turn for turn in turns if len(turn.pending) == 1 and turn.is_complete]
-        rows, emitting = sum(len(turn.pending) for turn in turns), sum(turn.is_complete for turn in turns)
-        cached = sum(self.target.cache.lengths[turn.slot] for turn in turns)
+        ready: list[Turn] = []
+        held, rows, emitting, cached, is_drafted = self.target.cache.lengths, 0, 0, 0, False
+        for turn in turns:
+            is_drafted = is_drafted or turn.request.drafter is not None
+            rows += len(turn.pending)
+            cached += held[turn.slot]
+            if turn.is_complete:
+                emitting += 1
+                if len(turn.pending) == 1:
+                    ready.append(turn)
         found: dict[str, Orders] = {}
-        plans = self._planner.plan([turn.request for turn in ready], rows, emitting, cached) if ready else []
+        if not ready or not is_drafted:
+            return []
+        plans = self._planner.plan([turn.request for turn in ready], rows, emitting, cached)
         for turn, (name, planned) in zip(ready, plans, strict=True):
-            length = self._fitting(turn, name, planned) if name is not None else 0
-            if name is not None and length:
+            if name is not None and (length := self._fitting(turn, name, planned)):
                 turn.drafter = name
                 theirs, lengths = found.setdefault(name, ([], []))
                 theirs.append(turn)
@@ -183,59 +194,71 @@ class StepLoop:
 
     def _fitting(self, turn: Turn, drafter: str, num_draft_tokens: int) -> int:
         """The longest paths up to ``num_draft_tokens`` whose tree the slot has room for, whatever will be drawn."""
-        room = self.target.cache.max_length - self.target.cache.lengths[turn.slot] - len(turn.pending)
-        while num_draft_tokens and self.drafters[drafter].num_nodes(num_draft_tokens) > room:
+        cache, num_nodes = self.target.cache, self.drafters[drafter].num_nodes
+        room = cache.max_length - cache.lengths[turn.slot] - len(turn.pending)
+        while num_draft_tokens and num_nodes(num_draft_tokens) > room:
             num_draft_tokens -= 1
         return num_draft_tokens
 
     def _verify(self, turns: list[Turn], logits: Tensor) -> list[StepOutput]:
         emitting = [turn for turn in turns if turn.is_complete]
-        for turn in turns:
-            if not turn.is_complete:
-                self.target.cache.commit(turn.slot, range(len(turn.pending)))
+        if len(emitting) < len(turns):
+            for turn in turns:
+                if not turn.is_complete:
+                    self.target.cache.commit(turn.slot, range(len(turn.pending)))
+        proposals = [turn.proposal for turn in emitting]
+        if False not in [turn.request.is_simple for turn in emitting]:
+            results = self.target.verify_greedy(logits, proposals)
+            return list(map(self._commit, emitting, results))
         if all(turn.request.sampling.is_plain for turn in emitting):
-            found: Sequence[Law] = (best := self._most_probable(emitting, logits))
-            results = [verify_greedy(turn.proposal, token_ids) for turn, token_ids in zip(emitting, best, strict=True)]
+            found: Sequence[Law] = (best := self._most_probable(proposals, logits))
+            results = list(map(verify_greedy, proposals, best))
         else:
             found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting], self.target.argmax)
             sources = [turn.request.randomness for turn in emitting]
-            lossy = [turn.request.sampling.lossy for turn in emitting]
-            results = verify_all([turn.proposal for turn in emitting], found, sources, lossy)
-        outputs = [self._commit(turn, result) for turn, result in zip(emitting, results, strict=True)]
-        if any(turn.request.is_observed for turn in emitting):
-            emissions = _emissions(emitting, found, results, outputs)
+            results = verify_all(proposals, found, sources, [turn.request.sampling.lossy for turn in emitting])
+        outputs = list(map(self._commit, emitting, results))
+        emissions = _emissions(emitting, found, results, outputs)
+        if emissions:
             add_logprobs(logits, emissions)
             if self._recorder is not None:
                 self._recorder.record(logits, emissions)
         return outputs
 
-    def _most_probable(self, turns: list[Turn], logits: Tensor) -> list[list[int]]:
+    def _most_probable(self, proposals: list[Proposal], logits: Tensor) -> list[list[int]]:
         """What `laws` would give where nobody asks for anything special, for less."""
         best, found, row = self.target.argmax(logits), [], 0
-        for turn in turns:
-            end = row + 1 + len(turn.proposal.token_ids)
+        for proposal in proposals:
+            end = row + 1 + len(proposal.token_ids)
             found.append(best[row:end])
             row = end
         return found
 
     def _commit(self, turn: Turn, result: VerificationResult) -> StepOutput:
-        request, proposal, path, rows = turn.request, turn.proposal, result.path, len(turn.pending)
+        request, proposal, path, cache = turn.request, turn.proposal, result.path, self.target.cache
+        rows, accepted = len(turn.pending), len(path)
         if not proposal.token_ids:  # most turns of a busy step: nothing to repair, nothing to learn
-            self.target.cache.commit(turn.slot, range(rows))
+            cache.advance(turn.slot, rows)
             return self._emit(turn, [result.token_id], [Origin.PLAIN], 0)
-        drafter = self.drafters[turn.drafter]
+        drafter, last = self.drafters[turn.drafter], path[-1] if path else -1
         drafter.commit(request, path)
-        was_rejected = _has_child(proposal, path)
-        self._planner.feedback(request, turn.drafter, len(path), was_rejected)
-        request.counts.num_rejected_drafts += was_rejected
-        if drafter.origin is Origin.LOOKUP:
-            request.counts.num_copied_tokens += len(proposal)
-        is_prefix = not path or path[-1] == len(path) - 1  # nodes of a path rise
-        kept = range(rows + len(path)) if is_prefix else [*range(rows), *[rows + node for node in path]]
-        self.target.cache.commit(turn.slot, kept)
-        tokens = [*[proposal.token_ids[node] for node in path], result.token_id]
-        origins = [*[drafter.origin] * len(path), Origin.CORRECTED if was_rejected else Origin.BONUS]
-        return self._emit(turn, tokens, origins, len(path))
+        was_rejected = last in proposal.parents
+        self._planner.feedback(request, turn.drafter, accepted, was_rejected)
+        origin = drafter.origin
+        if was_rejected:
+            request.counts.num_rejected_drafts += 1
+        if origin is Origin.LOOKUP:
+            request.counts.num_copied_tokens += len(proposal.token_ids)
+        if last == accepted - 1:  # nodes of a path rise
+            cache.advance(turn.slot, rows + accepted)
+            tokens = proposal.token_ids[:accepted]
+        else:
+            cache.commit(turn.slot, [*range(rows), *[rows + node for node in path]])
+            tokens = [proposal.token_ids[node] for node in path]
+        tokens.append(result.token_id)
+        origins = [origin] * accepted
+        origins.append(Origin.CORRECTED if was_rejected else Origin.BONUS)
+        return self._emit(turn, tokens, origins, accepted)
 
     def _emit(self, turn: Turn, tokens: list[int], origins: list[Origin], num_accepted: int) -> StepOutput:
         request = turn.request
@@ -244,7 +267,8 @@ class StepLoop:
         request.counts.add_run(len(turn.proposal.token_ids), num_accepted, len(kept))
         if finish_reason is not None:
             self._finish(request, turn.slot)
-        return StepOutput(request, kept, origins[: len(kept)], finish_reason, drafter=turn.drafter)
+            origins = origins[: len(kept)]
+        return StepOutput(request, kept, origins, finish_reason, drafter=turn.drafter)
 
     def _finish(self, request: Request, slot: int) -> None:
         self.target.cache.release(slot)
@@ -270,10 +294,6 @@ def _emissions(
             emissions.append(Emission(output, start, places, law, turn.drafter if len(turn.proposal) else ""))
         start += 1 + len(turn.proposal)
     return emissions
-
-
-def _has_child(proposal: Proposal, path: list[int]) -> bool:
-    return (path[-1] if path else -1) in proposal.parents
 
 
 def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason | None]:

@@ -6,14 +6,15 @@ from decoding.acceptance import Prior
 from decoding.proposal import EMPTY, Proposal
 from decoding.request import Origin, Request
 
-NGRAM_SIZES = (4, 3, 2)  # longest first: a longer match is more often right
+_TOKEN_BITS = 32
 
 
 class PromptLookup:
     """Finds the last tokens earlier in prompt and answer and proposes what followed them there.
 
-    Source: prompt lookup decoding (Saxena 2023); the newest earlier occurrence wins. The proposal is
-    deterministic, so it carries no ``draft_probs``.
+    Source: prompt lookup decoding (Saxena 2023). The last four tokens are looked for, else three, else two: a longer
+    match is more often right. The newest earlier occurrence wins. The proposal is deterministic, so it carries no
+    ``draft_probs``.
     """
 
     origin = Origin.LOOKUP
@@ -45,7 +46,10 @@ class PromptLookup:
         return Proposal.chain(_copy(request.token_ids, start, length))
 
     def _find(self, request: Request) -> int | None:
-        return self._indices.setdefault(request.request_id, _NgramIndex()).find(request.token_ids)
+        index = self._indices.get(request.request_id)
+        if index is None:
+            index = self._indices[request.request_id] = _NgramIndex()
+        return index.find(request.token_ids)
 
 
 def _copy(token_ids: list[int], start: int, length: int) -> list[int]:
@@ -58,26 +62,43 @@ def _copy(token_ids: list[int], start: int, length: int) -> list[int]:
 
 
 class _NgramIndex:
-    """Where each n-gram was last followed by something, brought up to date token by token."""
+    """Where each pair of tokens was followed by something, newest first, brought up to date token by token.
+
+    Most texts end in a pair that is new, which one look tells; a longer match is looked for among the places of a
+    known one.
+    """
 
     def __init__(self) -> None:
-        self._follower: dict[tuple[int, ...], int] = {}
-        self._length = 0
+        self._newest: dict[int, int] = {}  # by pair: the last place that follows it
+        self._before = [0, 0]  # by place: the one before it that follows the same pair; 0 for none
         self._found: int | None = None
 
     def find(self, token_ids: list[int]) -> int | None:
         """Where the text's last n-gram stood before, if it did; asked twice a step, it is looked up once."""
-        if len(token_ids) != self._length:
-            self._extend(token_ids)
-            ends = (self._follower.get(tuple(token_ids[-size:])) for size in NGRAM_SIZES)
-            self._found = next((start for start in ends if start is not None), None)
+        if len(token_ids) != len(self._before):
+            self._found = self._look(token_ids)
         return self._found
 
-    def _extend(self, token_ids: list[int]) -> None:
-        follower = self._follower
-        for end in range(max(self._length, 1), len(token_ids)):  # token_ids[end] follows the n-grams that end before it
-            last = tuple(token_ids[max(0, end - NGRAM_SIZES[0]) : end])
-            for size in NGRAM_SIZES:
-                if size <= end:
-                    follower[last[-size:]] = end
-        self._length = len(token_ids)
+    def _look(self, token_ids: list[int]) -> int | None:
+        newest, before = self._newest, self._before
+        for place in range(len(before), len(token_ids)):  # token_ids[place] follows the pair that ends before it
+            pair = token_ids[place - 2] << _TOKEN_BITS | token_ids[place - 1]
+            before.append(newest.get(pair, 0))
+            newest[pair] = place
+        if len(token_ids) < len(before):  # a single token
+            return None
+        start = newest.get(token_ids[-2] << _TOKEN_BITS | token_ids[-1])
+        return None if start is None else self._longest_match(token_ids, start)
+
+    def _longest_match(self, token_ids: list[int], start: int) -> int:
+        """Of the places that follow the text's last pair, ``start`` the newest: the one with most matches before it."""
+        count = len(token_ids)
+        third, fourth = token_ids[-3] if count > 2 else -1, token_ids[-4] if count > 3 else -1
+        found, place = 0, start
+        while place:
+            if place > 2 and token_ids[place - 3] == third:
+                if place > 3 and token_ids[place - 4] == fourth:
+                    return place
+                found = found or place
+            place = self._before[place]
+        return found or start

@@ -19,7 +19,7 @@ from pathlib import Path
 from configs.errors import KernelError
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "tiles.h", "bytes.h"))
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("vector.h", "tiles.h", "bytes.h", "choice.h"))
 # -ffp-contract=off: without it two copies of one loop may round differently, and a row's bits depend on its batch.
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-w")
 COMPILERS = ("c++", "g++", "clang++")
@@ -53,6 +53,10 @@ def load_kernel(machine_flags: tuple[str, ...] = ("-march=native",)) -> ctypes.C
     library.polydraft_argmax.restype = None
     library.polydraft_draft.argtypes = [*[pointer] * 5, ctypes.c_int32, *[pointer] * 4]
     library.polydraft_draft.restype = None
+    library.polydraft_walk.argtypes = [pointer, pointer, ctypes.c_int32, pointer]
+    library.polydraft_walk.restype = ctypes.c_int32
+    library.polydraft_choose.argtypes = [*[pointer] * 4, *[ctypes.c_double] * 3, pointer]
+    library.polydraft_choose.restype = None
     return library
 
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "bytes.h"
+#include "choice.h"
 #include "tiles.h"
 #include "vector.h"
 
@@ -751,6 +752,42 @@ void polydraft_forward(const Model* model, const Cache* cache, const int32_t* wo
 // The most probable token of each row of logits [rows, vocab].
 void polydraft_argmax(const float* logits, int32_t rows, int32_t vocab, int32_t* token_ids) {
   for (int32_t row = 0; row < rows; ++row) token_ids[row] = first_largest(logits + row * size_t(vocab), vocab);
+}
+
+// Walks down each span of a pass (`words` as above) whose logits are wanted: from the first wanted row on to rows that
+// carry the most probable token of the row they continue. `found`: a span each, {rows walked to, the last one's most
+// probable token, those rows, counted from the one behind the first}. Returns how many integers that are.
+int32_t polydraft_walk(const int32_t* words, const float* logits, int32_t vocab, int32_t* found) {
+  const Pass pass = read_pass(words);
+  int32_t* next = found;
+  for (int i = 0, first = 0; i < pass.num_spans; first += pass.spans[i++].num_rows) {
+    const int from = pass.spans[i].logits_from, rows = pass.spans[i].num_rows;
+    if (from == rows) continue;
+    const int32_t *token_ids = pass.token_ids + first, *parents = pass.parents + first;
+    int32_t *head = next, node = from, best = first_largest(logits, vocab);
+    next += 2;
+    for (int row = from + 1; row < rows; ++row)
+      if (token_ids[row] == best && parents[row] == node) {
+        *next++ = row - from - 1;
+        node = row;
+        best = first_largest(logits + (row - from) * size_t(vocab), vocab);
+      }
+    head[0] = static_cast<int32_t>(next - head) - 2;
+    head[1] = best;
+    logits += (rows - from) * size_t(vocab);
+  }
+  return static_cast<int32_t>(next - found);
+}
+
+// Which of its options proposes how many tokens for each request. `words`: {requests, options, rows, emitting, longest,
+// {request, group, is_free, behind, chances} an option}; `chances` of all options behind one another; tables [kTable].
+void polydraft_choose(const int32_t* words, const double* chances, const double* rows, const double* draft, double extra,
+                      double catch_up_steps, double least_gain, int32_t* found) {
+  const auto* options = reinterpret_cast<const choice::Option*>(words + 5);
+  std::vector<const double*> survival(words[1]);
+  for (int i = 0; i < words[1]; chances += options[i++].count) survival[i] = chances;
+  const choice::Costs costs{rows, draft, extra, catch_up_steps};
+  choice::choose({options, survival.data(), words[0], words[1], words[2], words[3], words[4], costs}, least_gain, found);
 }
 
 // Runs the pass, of which each span wants its last row, and lets every span go on greedily on its own until it has

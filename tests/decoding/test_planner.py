@@ -49,10 +49,10 @@ def plan(planner, *requests):
     return planner.plan(requests, rows=len(requests), emitting=len(requests), cached=0)
 
 
-def test_what_was_planned_holds_for_three_steps(planner, lengths):
+def test_what_was_planned_holds_for_two_steps(planner, lengths):
     mine = request()
     plans = [plan(planner, mine) for _ in range(6)]
-    assert lengths.asked == 2
+    assert lengths.asked == 3
     assert all(each == plans[0] and each[0][1] > 1 for each in plans)
 
 
@@ -85,9 +85,29 @@ def test_a_copy_that_turns_up_beside_a_draft_is_planned_for_at_once(planner, len
     mine.token_ids += [1, 2]
     plan(planner, mine)
     assert lengths.asked == 2
-    mine.token_ids += [3]  # which goes on with the same copy
+
+
+def test_a_copy_that_goes_on_waits_for_its_turn(planner, lengths):
+    mine = request(prompt=[1, 2, 3, 1, 2])
     plan(planner, mine)
-    assert lengths.asked == 2
+    mine.token_ids += [3]
+    plan(planner, mine)
+    assert lengths.asked == 1
+
+
+def test_the_others_are_planned_for_as_before_where_one_finds_a_copy(planner):
+    """What was learned about them since counts from the next whole plan on."""
+    mine, other = request(prompt=[1, 2, 3]), request("other")
+    mine.request_id = "mine"
+    _, before = plan(planner, mine, other)
+    assert before == ("other", 12)
+    mine.token_ids += [1, 2]
+    for _ in range(9):
+        planner.feedback(other, "other", 0, was_rejected=True)
+    (name, _), same = plan(planner, mine, other)
+    assert name == "lookup"
+    assert same == before
+    assert plan(planner, mine, other)[1] != before
 
 
 def test_who_copies_is_looked_at_again_as_soon_as_there_is_something_or_nothing_to_copy(planner):

@@ -1,5 +1,8 @@
 """Prompt lookup copies what followed the same words before."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from decoding.request import SamplingParams
 from drafts.prompt_lookup import PromptLookup
 from tests.toys import make_request
@@ -37,3 +40,24 @@ def test_the_index_follows_the_answer():
     assert lookup.propose([request], [3])[0].token_ids == [3, 8, 1]
     lookup.release("r")
     assert lookup.propose([request], [3])[0].token_ids == [3, 8, 1]
+
+
+def newest_of_the_longest(token_ids):
+    """Where the text's last four, three or two tokens stood before, written down from the definition."""
+    for size in (4, 3, 2):
+        last = token_ids[-size:]
+        for start in range(len(token_ids) - 1, size - 1, -1):
+            if len(last) == size and token_ids[start - size : start] == last:
+                return start
+    return None
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=24))
+def test_what_is_found_in_a_growing_text_is_what_the_definition_finds(parts):
+    """A few tokens, so that places with two, three and four matches abound."""
+    lookup, request = PromptLookup(), make_request(parts[0], SamplingParams(max_tokens=99))
+    for added in ([], *parts[1:]):
+        request.token_ids += added
+        start = newest_of_the_longest(request.token_ids)
+        assert lookup.behind(request) == (None if start is None else 0)
+        assert lookup.propose([request], [1])[0].token_ids == ([] if start is None else [request.token_ids[start]])
