@@ -48,13 +48,20 @@ class Histogram:
 
     def observe(self, seconds: float) -> None:
         """Count a value."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.sum += seconds
+        observe_in((self,), seconds)
 
     def add(self, other: "Histogram") -> None:
         """Count all of another's values."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
+
+
+def observe_in(histograms: Iterable[Histogram], seconds: float) -> None:
+    """Count a value in each."""
+    index = bisect_left(BOUNDS, seconds)
+    for histogram in histograms:
+        histogram.counts[index] += 1
+        histogram.sum += seconds
 
 
 def quantile(histograms: Iterable[Histogram], share: float) -> float | None:

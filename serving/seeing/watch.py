@@ -5,16 +5,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from decoding.request import Origin
 from serving.observer import Failure, Observer
 from serving.seeing.flight import PROVISIONAL, Flight, Run
 from serving.seeing.history import History, Span
 from serving.seeing.labels import NO_DRAFT, NO_TOPIC, Labels, labels_of, refused_version, split_label
-from serving.seeing.tally import Tally
+from serving.seeing.tally import Tally, observe_in
 from serving.wire import Job, Load, Output, Routing, Status, StepMessage
 
 LOOKUP = "lookup"
 _MOST_CHANGES = 50
 _MOST_VERSIONS = 4  # of a draft that keep their series
+_WRITERS = {origin: (origin.value,) for origin in Origin}
 _FAILURES = (("deadline",), ("error",), ("left",))
 _ENDS = (("stop",), ("length",))
 _REFUSALS = (("/v1/chat/completions", "429"), ("/v1/completions", "429"))
@@ -172,7 +174,7 @@ class Watch(Observer):
         labels = (topic, LOOKUP, "") if run.is_copied else (topic, draft, version)
         origins = self.tally.counters["generation_tokens"]
         for origin in output.origins:
-            origins.add((origin.value,))
+            origins.add(_WRITERS[origin])
         self.tally.counters["request_runs"].add(("speculative" if run.is_speculative else "plain",))
         if run.is_speculative:
             self._count(run, labels)
@@ -193,15 +195,15 @@ class Watch(Observer):
         counters["spec_decode_num_drafts"].add(labels)
         counters["spec_decode_num_draft_tokens"].add(labels, run.drafted)
         counters["spec_decode_num_accepted_tokens"].add(labels, run.accepted)
+        by_position = counters["spec_decode_num_accepted_tokens_per_pos"]
         for position in range(run.accepted):
-            counters["spec_decode_num_accepted_tokens_per_pos"].add((*labels, str(position)))
+            by_position.add((*labels, str(position)))
 
     def _time(self, flight: Flight, now: float, spans: list[Span]) -> None:
         since = flight.arrived if flight.last is None else flight.last
         stem = "time_to_first_token_seconds" if flight.last is None else "inter_block_latency_seconds"
-        self.tally.histograms[stem].observe(now - since)
-        for span in spans:
-            (span.first_token if flight.last is None else span.gap).observe(now - since)
+        shown = [span.first_token if flight.last is None else span.gap for span in spans]
+        observe_in((self.tally.histograms[stem], *shown), now - since)
         flight.last = now
 
     def _end(self, flight: Flight, reason: str, now: float) -> None:

@@ -1,11 +1,13 @@
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import CheckpointError, RequestError
-from serving.text import TextCodec
+from serving.text import TextCodec, _fast_decode
 from tests.serving.toy_folder import LETTERS, write_tokenizer
 
 
@@ -68,3 +70,23 @@ class TestTextCodec:
         """One line, whatever transformers says."""
         with pytest.raises(CheckpointError, match="no usable tokenizer"):
             TextCodec(tmp_path)
+
+
+def test_the_short_way_to_text_gives_what_transformers_gives(codec: TextCodec) -> None:
+    """Special tokens, halves of characters and ids of no token, too."""
+    assert codec._decode_fast is not None
+    draws = random.Random(1)
+    for length in range(40):
+        token_ids = [draws.randrange(codec.vocab_size + 2) for _ in range(length)]
+        expected = codec._tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert codec.decode(token_ids) == expected
+
+
+def test_a_tokenizer_with_a_way_of_its_own_keeps_it(codec: TextCodec, toy: Path) -> None:
+    """Some do more to a text than their Rust half."""
+
+    class Shouting(type(codec._tokenizer)):  # type: ignore[misc]
+        def decode(self, *arguments: Any, **options: Any) -> str:
+            return str(super().decode(*arguments, **options)).upper()
+
+    assert _fast_decode(Shouting.from_pretrained(str(toy))) is None
