@@ -2,7 +2,7 @@
 
 import pytest
 
-import decoding.step_loop
+import decoding.model
 from decoding.request import SamplingParams
 from decoding.step_loop import StepLoop
 from serving.auditing import Auditor
@@ -73,7 +73,7 @@ class TestAuditor:
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Negative control: every proposal is believed. The log names the place, and no text."""
-        monkeypatch.setattr(decoding.step_loop, "verify_greedy", gullible)
+        monkeypatch.setattr(decoding.model, "verify_greedy", gullible)
         bench.ask("a")
         bench.answer()
         found = bench.audit()
