@@ -41,7 +41,7 @@ class Source:
         return self.drafter if self.joint is None else self.joint
 
 
-@dataclass(slots=True)  # not frozen: that would treble the cost of what every request gets at every plan
+@dataclass(slots=True, eq=False)  # not frozen: that would treble the cost of what every request gets at every plan
 class Choice:
     """What one request proposes: a source, or None, and how many tokens."""
 

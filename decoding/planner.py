@@ -59,7 +59,8 @@ class ProposalPlanner:
         key = rows, emitting, [(request.request_id, request.drafter) for request in requests]
         copies, before = self._look_for_copies(requests), self._copies
         options = self._options
-        if self._left and key == self._planned_for and self._names <= self._drafters.keys():
+        is_same = key == self._planned_for and self._names <= self._drafters.keys()
+        if is_same and self._left:
             self._left -= 1
             held = self._held(requests) if copies == before else None
             if held is not None:
@@ -71,7 +72,11 @@ class ProposalPlanner:
             self._left = _HOLDS - 1
             names = {request.drafter for request in requests} | {self._companion}
             self._names = {name for name in names if name is not None and name in self._drafters}
-            self._options = options = [self._sources(request) for request in requests]
+            if is_same:
+                options = [self._renewed(*each) for each in zip(requests, options, copies, before, strict=True)]
+            else:
+                options = [self._sources(request) for request in requests]
+            self._options = options
         self._planned_for, self._copies = key, copies
         self._plans = self._plan(requests, options, rows, emitting, cached)
         return self._plans
@@ -117,8 +122,8 @@ class ProposalPlanner:
 
     def feedback(self, request: Request, drafter: str, accepted: int, was_rejected: bool) -> None:
         """A proposal of ``drafter`` was verified."""
-        if isinstance(self._lengths, LengthController):
-            self._estimate(request, drafter).add(accepted, was_rejected)
+        if not isinstance(self._lengths, int):
+            (request.estimates.get(drafter) or self._estimate(request, drafter)).add(accepted, was_rejected)
 
     def _asked(self, request: Request) -> Plan | None:
         """What leaves nothing to plan; None otherwise."""
@@ -142,6 +147,21 @@ class ProposalPlanner:
             companion = self._source(request, self._companion, longest)
             if companion is not None:
                 sources.append(companion)
+        return sources
+
+    def _renewed(self, request: Request, sources: list[Source], may_copy: bool, might_copy: bool) -> list[Source]:
+        """Its sources with what has been learned since; the same ones where nothing else has changed."""
+        assert isinstance(self._lengths, LengthController)
+        longest = self._lengths.longest
+        is_bound = request.num_draft_tokens is not None or request.num_remaining <= longest
+        if is_bound or may_copy != might_copy or not sources or sources[0].drafter != request.drafter:
+            return self._sources(request)
+        for source in sources:
+            drafter = self._drafters[source.drafter]
+            behind = drafter.behind(request)
+            if behind is None or source.nodes or source.joint is not joint_of(drafter):
+                return self._sources(request)
+            source.behind, source.survival = behind, self._estimate(request, source.drafter).worthwhile(longest)
         return sources
 
     def _source(self, request: Request, name: str | None, longest: int) -> Source | None:

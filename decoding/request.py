@@ -207,11 +207,13 @@ class Request:
     counts: SpeculationCounts = field(default_factory=SpeculationCounts)
     estimates: dict[str, AcceptanceEstimate] = field(default_factory=dict)  # by drafter
     seen: SeenTokens | None = None  # kept by `decoding.processors` for requests with penalties
+    most_tokens: int = field(init=False)  # of prompt and answer
     is_observed: bool = field(init=False)  # somebody wants to know what the target says at its tokens
     is_simple: bool = field(init=False)  # nobody does, and the most probable tokens are all it takes
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.prompt_token_ids)
+        self.most_tokens = len(self.prompt_token_ids) + self.sampling.max_tokens
         self.is_observed = self.is_traced or self.sampling.num_logprobs is not None
         self.is_simple = self.sampling.is_plain and not self.is_observed
         if self.is_traced and self.sampling.lossy is not None:
@@ -224,7 +226,7 @@ class Request:
     @property
     def num_remaining(self) -> int:
         """Tokens that may still be generated."""
-        return self.sampling.max_tokens - (len(self.token_ids) - len(self.prompt_token_ids))
+        return self.most_tokens - len(self.token_ids)
 
 
 @dataclass(slots=True)  # not frozen: that would treble the cost of what every request gets at every step

@@ -177,9 +177,11 @@ class StepLoop:
         for turn, (name, planned) in zip(ready, plans, strict=True):
             if name is not None and (length := self._fitting(turn, name, planned)):
                 turn.drafter = name
-                theirs, lengths = found.setdefault(name, ([], []))
-                theirs.append(turn)
-                lengths.append(length)
+                order = found.get(name)
+                if order is None:
+                    order = found[name] = ([], [])
+                order[0].append(turn)
+                order[1].append(length)
         return [*found.values()]
 
     def _propose(self, turns: list[Turn], orders: list[Orders]) -> None:  # noqa: ARG002 (a device has use for all turns)
@@ -261,14 +263,15 @@ class StepLoop:
         return self._emit(turn, tokens, origins, accepted)
 
     def _emit(self, turn: Turn, tokens: list[int], origins: list[Origin], num_accepted: int) -> StepOutput:
-        request = turn.request
-        kept, finish_reason = _cut(tokens, request)
-        request.token_ids += kept
-        request.counts.add_run(len(turn.proposal.token_ids), num_accepted, len(kept))
+        request, finish_reason = turn.request, None
+        if len(tokens) >= request.num_remaining or not request.sampling.stop_token_ids.isdisjoint(tokens):
+            tokens, finish_reason = _cut(tokens, request)
+            origins = origins[: len(tokens)]
+        request.token_ids += tokens
+        request.counts.add_run(len(turn.proposal.token_ids), num_accepted, len(tokens))
         if finish_reason is not None:
             self._finish(request, turn.slot)
-            origins = origins[: len(kept)]
-        return StepOutput(request, kept, origins, finish_reason, drafter=turn.drafter)
+        return StepOutput(request, tokens, origins, finish_reason, drafter=turn.drafter)
 
     def _finish(self, request: Request, slot: int) -> None:
         self.target.cache.release(slot)
@@ -299,8 +302,6 @@ def _emissions(
 def _cut(tokens: list[int], request: Request) -> tuple[list[int], FinishReason | None]:
     """``tokens`` up to the first stop token or the last one allowed, and why the request ends there, if it does."""
     remaining, stops = request.num_remaining, request.sampling.stop_token_ids
-    if len(tokens) < remaining and stops.isdisjoint(tokens):
-        return tokens, None
     for count, token_id in enumerate(tokens, start=1):
         if token_id in stops:
             return tokens[:count], FinishReason.STOP

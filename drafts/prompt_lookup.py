@@ -25,7 +25,9 @@ class PromptLookup:
         self._indices: dict[str, _NgramIndex] = {}
 
     def behind(self, request: Request) -> int | None:
-        return None if self._find(request) is None else 0
+        index = self._indices.get(request.request_id)
+        found = self._find(request) if index is None else index.find(request.token_ids)
+        return None if found is None else 0
 
     def num_nodes(self, num_draft_tokens: int) -> int:
         return num_draft_tokens

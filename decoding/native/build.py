@@ -55,7 +55,7 @@ def load_kernel(machine_flags: tuple[str, ...] = ("-march=native",)) -> ctypes.C
     library.polydraft_draft.restype = None
     library.polydraft_walk.argtypes = [pointer, pointer, ctypes.c_int32, pointer]
     library.polydraft_walk.restype = ctypes.c_int32
-    library.polydraft_choose.argtypes = [*[pointer] * 4, *[ctypes.c_double] * 3, pointer]
+    library.polydraft_choose.argtypes = [pointer] * 3
     library.polydraft_choose.restype = None
     return library
 

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 
 from decoding.controller import CATCH_UP_STEPS, LEAST_GAIN, NOTHING, Choice, LengthController, Source
 
-_SLACK = 16  # rows that no table needs to know, whatever is chosen
+_OPTIONS, _REQUESTS, _CHANCES = 128, 64, 12  # room in choice.h
+
+
+class CCosts(ctypes.Structure):
+    """struct Costs of choice.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("rows", "draft")),
+        *((name, ctypes.c_double) for name in ("catch_up_steps", "least_gain")),
+    )
 
 
 class NativeChoice:
-    """`LengthController.choose` for chains, bit for bit; trees, and batches beyond its tables, go to the original.
+    """`LengthController.choose` for chains, bit for bit; trees, and what there is no room for, go to the original.
 
     Args:
         kernel: see `decoding.native.build.load_kernel`.
@@ -18,43 +27,35 @@ class NativeChoice:
 
     def __init__(self, controller: LengthController, kernel: ctypes.CDLL):
         self._controller, self._choose = controller, kernel.polydraft_choose
-        rows, draft = controller.tables
-        self._num_rows = min(len(rows), len(draft))
-        self._tables = array("d", rows), array("d", draft)
-        self._rows_address, self._draft_address = (table.buffer_info()[0] for table in self._tables)
+        rows, draft = self._tables = tuple(array("d", table) for table in controller.tables)
+        self._num_rows, self._longest = len(rows), min(controller.longest, _CHANCES)
+        self._costs = CCosts(rows.buffer_info()[0], draft.buffer_info()[0], CATCH_UP_STEPS, LEAST_GAIN)
+        self._costs_address = ctypes.addressof(self._costs)
+        self._found = array("i", bytes(4 * 2 * _REQUESTS))
+        self._found_address = self._found.buffer_info()[0]
 
     def choose(self, options: Sequence[Sequence[Source]], rows: int, emitting: int, cached: int = 0) -> list[Choice]:
         """See `LengthController.choose`."""
-        longest, count = self._controller.longest, len(options)
-        heads: list[int] = []
-        chances: list[float] = []
+        count, longest = len(options), self._longest
+        values = [self._controller.costs.attention(cached), count, 0.0, rows, emitting]
         groups: dict[object, int] = {}
         sources: list[Source] = []
         for index, own in enumerate(options):
             for source in own:
-                if source.nodes:
+                survival = source.survival
+                if source.nodes or len(survival) > longest:
                     return self._controller.choose(options, rows, emitting, cached)
                 group = groups.setdefault(source.drafter if source.joint is None else source.joint, len(groups))
-                survival = source.survival
-                heads += (index, group, source.is_free, source.behind, len(survival))
-                chances += survival
+                values += (index, group, source.is_free, source.behind, len(survival))
+                values += survival
                 sources.append(source)
-        if rows + len(chances) + count + _SLACK > self._num_rows:
+        num_sources = len(sources)
+        if num_sources > _OPTIONS or count > _REQUESTS or rows + count * longest >= self._num_rows:
             return self._controller.choose(options, rows, emitting, cached)
-        words = array("i", (count, len(sources), rows, emitting, longest, *heads))
-        values = array("d", chances)
-        found = array("i", bytes(8 * count))
-        self._choose(
-            words.buffer_info()[0],
-            values.buffer_info()[0],
-            self._rows_address,
-            self._draft_address,
-            self._controller.costs.attention(cached),
-            CATCH_UP_STEPS,
-            LEAST_GAIN,
-            found.buffer_info()[0],
-        )
-        pairs = iter(found.tolist())
+        values[2] = num_sources
+        packed = array("d", values)
+        self._choose(self._costs_address, packed.buffer_info()[0], self._found_address)
+        found = iter(self._found[: 2 * count].tolist())
         return [
-            Choice(sources[index], length) if length else NOTHING for index, length in zip(pairs, pairs, strict=True)
+            Choice(sources[index], length) if length else NOTHING for index, length in zip(found, found, strict=True)
         ]

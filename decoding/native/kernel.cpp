@@ -689,21 +689,38 @@ Pass read_pass(const int32_t* words) {
   return {num_spans, num_rows, reinterpret_cast<const Span*>(words + 2), token_ids, token_ids + num_rows};
 }
 
-// Index of the first of the largest values.
+// Index of the first of the largest values. One chain of comparisons would wait for each to finish: there are several.
 int32_t first_largest(const float* x, int size) {
-  constexpr int kBlock = 64;
-  Vector tops = splat(-INFINITY);
-  int i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    const Vector next = load(x + i);
-    tops = next > tops ? next : tops;
-  }
+  constexpr int kChains = 4, kStep = kChains * kLanes, kBlock = 8 * kStep, kNear = 64;
   float top = -INFINITY;
-  for (int lane = 0; lane < kLanes; ++lane) top = tops[lane] > top ? tops[lane] : top;
-  for (; i < size; ++i) top = x[i] > top ? x[i] : top;
-  for (i = 0; i + kBlock <= size; i += kBlock) {  // first the block, in vectors, then the place in it
+  int i = 0, start = 0;  // of the block that the largest value is in
+  for (int end; i + kStep <= size; i = end) {
+    end = i + kBlock <= size ? i + kBlock : size - (size - i) % kStep;
+    Vector tops[kChains];
+    for (int c = 0; c < kChains; ++c) tops[c] = splat(-INFINITY);
+    for (int j = i; j < end; j += kStep)
+      for (int c = 0; c < kChains; ++c) {
+        const float* here = x + j + c * kLanes;
+        __builtin_prefetch(reinterpret_cast<const char*>(here) + kPrefetchBytes);
+        const Vector next = load(here);
+        tops[c] = next > tops[c] ? next : tops[c];
+      }
+    for (int c = 1; c < kChains; ++c) tops[0] = tops[c] > tops[0] ? tops[c] : tops[0];
+    float highest = -INFINITY;
+    for (int lane = 0; lane < kLanes; ++lane) highest = tops[0][lane] > highest ? tops[0][lane] : highest;
+    if (highest > top) {
+      top = highest;
+      start = i;
+    }
+  }
+  for (; i < size; ++i)
+    if (x[i] > top) {
+      top = x[i];
+      start = i;
+    }
+  for (i = start; i + kNear <= size; i += kNear) {  // first a part of the block, in vectors, then the place in it
     int32_t found = 0;
-    for (int j = 0; j < kBlock; ++j) found |= x[i + j] == top;
+    for (int j = 0; j < kNear; ++j) found |= x[i + j] == top;
     if (found) break;
   }
   for (; i < size && x[i] != top; ++i) {}
@@ -779,15 +796,9 @@ int32_t polydraft_walk(const int32_t* words, const float* logits, int32_t vocab,
   return static_cast<int32_t>(next - found);
 }
 
-// Which of its options proposes how many tokens for each request. `words`: {requests, options, rows, emitting, longest,
-// {request, group, is_free, behind, chances} an option}; `chances` of all options behind one another; tables [kTable].
-void polydraft_choose(const int32_t* words, const double* chances, const double* rows, const double* draft, double extra,
-                      double catch_up_steps, double least_gain, int32_t* found) {
-  const auto* options = reinterpret_cast<const choice::Option*>(words + 5);
-  std::vector<const double*> survival(words[1]);
-  for (int i = 0; i < words[1]; chances += options[i++].count) survival[i] = chances;
-  const choice::Costs costs{rows, draft, extra, catch_up_steps};
-  choice::choose({options, survival.data(), words[0], words[1], words[2], words[3], words[4], costs}, least_gain, found);
+// Which of its options proposes how many tokens for each request: see choice.h.
+void polydraft_choose(const choice::Costs* costs, const double* values, int32_t* found) {
+  choice::choose(*costs, values, found);
 }
 
 // Runs the pass, of which each span wants its last row, and lets every span go on greedily on its own until it has

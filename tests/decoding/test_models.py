@@ -331,7 +331,7 @@ def test_drafting_beyond_the_slot_is_refused(model: LanguageModel) -> None:
     assert len(model.draft([Span(slot, [1])], [4])[0]) == 4
 
 
-@pytest.mark.parametrize("vocab_size", [3, 16, 61, 100, 200])
+@pytest.mark.parametrize("vocab_size", [3, 16, 61, 100, 200, 700, 1100])
 def test_the_most_probable_token_is_the_first_of_equals(model: LanguageModel, vocab_size: int) -> None:
     """In every lane and in the rest behind the last full vector; nothing but minus infinity gives token 0."""
     logits = torch.randn(vocab_size, vocab_size)

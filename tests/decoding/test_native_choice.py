@@ -10,7 +10,7 @@ from decoding.costs import StepCosts
 from decoding.native.build import load_kernel
 from decoding.native.choice import NativeChoice
 
-chances = st.lists(st.floats(0.05, 1.0), max_size=14).map(lambda each: [min(each[: n + 1]) for n in range(len(each))])
+chances = st.lists(st.floats(0.05, 1.0), max_size=12).map(lambda each: [min(each[: n + 1]) for n in range(len(each))])
 prices = st.floats(0.0, 1.5)
 
 
@@ -50,8 +50,7 @@ requests = st.lists(st.lists(source(), max_size=3), min_size=1, max_size=9)
 @given(costs(), requests, st.integers(0, 30), st.integers(0, 999))
 def test_both_choose_the_same(kernel, found, options, more, cached):
     """Drafts of their own, shared ones, stacks, copies, drafts far behind, requests that have nobody."""
-    for longest in (12, 3):
-        same(LengthController(found, longest), kernel, options, len(options) + more, cached)
+    same(LengthController(found), kernel, options, len(options) + more, cached)
 
 
 def test_what_is_compared_are_not_just_empty_choices(kernel):
@@ -60,11 +59,14 @@ def test_what_is_compared_are_not_just_empty_choices(kernel):
     assert same(LengthController(costs), kernel, options, 4, 0) > 4
 
 
-def test_trees_and_batches_beyond_the_tables_are_left_to_the_original(kernel):
+def test_trees_and_batches_that_there_is_no_room_for_are_left_to_the_original(kernel):
     controller = LengthController(StepCosts({1: 1.0, 40: 1.1}, {1: 0.05, 40: 0.1}))
     tree = Source("tree", [0.9, 0.8], nodes=(2, 4))
     assert same(controller, kernel, [[tree], [Source("a", [0.8])]], 2, 0)
+    assert same(controller, kernel, [[Source("a", [0.9] * 6)] for _ in range(60)], 500, 0)
     assert same(controller, kernel, [[Source("a", [0.9] * 6)] for _ in range(90)], 90, 0)
+    assert same(controller, kernel, [[Source(f"{n}", [0.9] * 6) for n in range(5)] for _ in range(30)], 30, 0)
+    assert same(controller, kernel, [[Source("a", [0.9] * 13)]], 1, 0)
 
 
 @pytest.mark.parametrize("equal", [0.5, 0.9])

@@ -125,3 +125,24 @@ def test_a_draft_that_has_left_is_not_asked(lengths):
     assert plan(planner, mine)[0][0] == "model"
     drafters.clear()
     assert plan(planner, mine) == [(None, 0)]
+
+
+def test_what_is_asked_for_meanwhile_and_a_slot_that_gets_free_are_seen(lengths):
+    """Plans of the same company start from what the last ones knew, but not from more than still holds."""
+    drafters = {"model": ModelDrafter(ToyModel(5, 0, num_slots=1), Prior(0.7))}
+    planner, mine = ProposalPlanner(drafters, lengths), request()
+    slot = drafters["model"].model.cache.allocate()
+    assert [plan(planner, mine) for _ in range(2)] == [[(None, 0)]] * 2
+    drafters["model"].model.cache.release(slot)
+    assert plan(planner, mine)[0][0] == "model"
+    mine.num_draft_tokens = 3
+    assert [plan(planner, mine) for _ in range(2)][1] == [("model", 3)]
+
+
+def test_what_was_learned_counts_from_the_next_whole_plan_on(planner):
+    mine = request()
+    (first,) = plan(planner, mine)
+    for _ in range(9):
+        planner.feedback(mine, "model", 0, was_rejected=True)
+    assert plan(planner, mine) == [first]
+    assert plan(planner, mine) != [first]
