@@ -45,6 +45,7 @@ class _Watch:
     running: dict[str, Checks] = field(default_factory=dict)
     counts: list[SpeculationCounts] = field(default_factory=list)  # of the last finished requests
     reason: str = ""  # why to go back
+    is_over: bool = False  # nobody asks any more; answers that wait to be read hold the version before
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ class Canaries:
     def _stop(self, name: str) -> None:
         if (watch := self._watches.pop(name, None)) is not None:
             self._retired.append((watch.held, name))
+            watch.is_over = True
 
     def _look_at_speed(self, watch: _Watch, counts: SpeculationCounts) -> None:
         watch.counts.append(counts)
@@ -170,6 +172,8 @@ class Canaries:
         readers: dict[str, LanguageModel] = {}  # least recently used first
         while True:
             answer = self._unread.get()
+            if answer.watch.is_over:
+                continue
             watch, (before, _) = answer.watch, answer.watch.before
             try:
                 model = self._reader(readers, before)

@@ -1,5 +1,6 @@
 """What the worker does with a version that has just taken over."""
 
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -156,6 +157,29 @@ class TestCanaries:
             said = [request.generated for request in worker.loop.requests] or said
         assert set(worker.pool.specs) == {"sql", "sql@v2"}
         assert said[0] == expected[: len(said[0])]
+
+    def test_answers_of_a_version_that_has_left_are_not_read(self, folders, monkeypatch):
+        """They would keep the version before in memory until their turn comes."""
+        gate, read = threading.Event(), []
+
+        def wait(*_: object) -> float:
+            gate.wait(10)
+            read.append("one")
+            return 0.0
+
+        monkeypatch.setattr("serving.canaries.shortfall", wait)
+        worker = Worker(folders, "good", CanaryRule(most_requests=1000))
+        worker.take_over("good", "sql@v2")
+        for _ in range(6):
+            worker.ask()
+        worker.take_over("good", "sql@v3")
+        gate.set()
+        worker.ask()
+        until = time.monotonic() + 10
+        while len(read) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(read) == 2, "the one in hand, and the one of the version that serves"
 
     def test_versions_that_take_turns_quickly_leave_nothing_behind(self, folders):
         """Back and forth between two steps."""
