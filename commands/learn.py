@@ -36,6 +36,8 @@ def learn(
     deployment = deployment_of(config)
     _check(deployment)
     stand_back()
+    keep_off = _keeper_off()
+    keep_off()
     import torch
 
     torch.set_num_threads(1)
@@ -48,6 +50,7 @@ def learn(
     subjects, place = _subjects(deployment, between, hint)
     with alone(place):
         beside = {
+            "other cores": keep_off,
             "shadow scoring": _shadow(deployment, between),
             "new topics": _lookout(config, between),
             "drift": _drift_watch(config, between),
@@ -73,6 +76,20 @@ def _check(deployment: "Deployment") -> None:
         raise ConfigError(
             f"{deployment.name} keeps no traces to learn from", do="set traces.enabled to true and serve it"
         )
+
+
+def _keeper_off() -> Callable[[], None]:
+    """Whatever is called when servers may have come or gone: this process leaves the cores of their step loops."""
+    from serving.own_core import keep_off_claimed
+
+    if not hasattr(os, "sched_getaffinity"):
+        return lambda: None
+    allowed = frozenset(os.sched_getaffinity(0))
+
+    def keep_off() -> None:
+        keep_off_claimed(allowed)
+
+    return keep_off
 
 
 def _url(deployment: "Deployment") -> str:

@@ -88,6 +88,43 @@ def claim_core(folder: Path | None = None) -> OwnCore | None:
     return None
 
 
+def keep_off_claimed(allowed: frozenset[int], folder: Path | None = None) -> frozenset[int]:
+    """All threads of this process leave the cores that step loops have claimed, unless there are no others.
+
+    A learner has the lowest priority there is, so it gets a step loop's core whenever that waits for a moment, and
+    leaves cold caches behind. Claims come and go: ask again now and then.
+
+    Args:
+        allowed: the cores that this process may use where nothing is claimed; one at least.
+
+    Returns:
+        The cores that it keeps to: ``allowed`` where nothing can be claimed or pinned.
+    """
+    if sys.platform != "linux":
+        return allowed
+    folder = folder or cache_folder().parent / "cores"
+    cores = frozenset(core for core in allowed if not _is_claimed(folder / f"{platform.node()}-{core}")) or allowed
+    try:
+        _place(cores, cores)
+    except OSError as error:
+        logger.info("this process cannot keep off the cores of step loops: %s", error)
+        return allowed
+    return cores
+
+
+def _is_claimed(file: Path) -> bool:
+    """Whether a server holds the lock; it is held here for a moment where none does."""
+    if not file.exists():
+        return False
+    try:
+        lock = _lock(file)
+    except OSError:
+        return False
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 def computes_alone(environment: Mapping[str, str]) -> bool:
     """Whether torch will compute with one thread in a process of this environment, as `serving.server` makes it."""
     return all(environment.get(name, "1") == "1" for name in _THREAD_VARIABLES)

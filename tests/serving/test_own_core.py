@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.own_core import OwnCore, claim_core, computes_alone
+from serving.own_core import OwnCore, claim_core, computes_alone, keep_off_claimed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cores are claimed on Linux")
 
@@ -156,3 +156,27 @@ def test_steps_that_compute_with_several_threads_need_several_cores() -> None:
     assert computes_alone({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
     assert not computes_alone({"OMP_NUM_THREADS": "2"})
     assert not computes_alone({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "4"})
+
+
+class TestKeepOffClaimed:
+    ALL = frozenset({0, 1, 2})
+
+    def test_a_learner_leaves_the_cores_of_step_loops_and_comes_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And its looking leaves no claim behind: the next server gets the core."""
+        placed: list[frozenset[int]] = []
+        monkeypatch.setattr(os, "sched_setaffinity", lambda _thread, given: placed.append(frozenset(given)))
+        assert keep_off_claimed(self.ALL, tmp_path) == self.ALL
+        with holder(tmp_path) as (_, first):
+            assert first == "2"
+            assert keep_off_claimed(self.ALL, tmp_path) == {0, 1} == placed[-1]
+            with holder(tmp_path) as (_, second):
+                assert second == "1"
+                assert keep_off_claimed(self.ALL, tmp_path) == {0} == placed[-1]
+        assert keep_off_claimed(self.ALL, tmp_path) == self.ALL == placed[-1]
+
+    def test_it_stays_where_no_other_core_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sched_setaffinity", lambda _thread, _cores: None)
+        with holder(tmp_path):
+            assert keep_off_claimed(frozenset({2}), tmp_path) == {2}
