@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from benchmarks.load import Round, p99, play_round
 from benchmarks.pictures import BLUE, ORANGE, canvas
-from benchmarks.prompts import load_prompts
+from benchmarks.prompts import LONGEST, load_prompts
 from benchmarks.results import Report, Row, command_line, shown_with_spread, with_spread, yes_no
 from benchmarks.second_versions import double_versions
 from configs.background import stand_back
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUIET, LEARNING, _WARMING = "quiet", "learning", "warming"
-_LONGEST = 900  # characters of a prompt: with its answer it fits 1,024 tokens of any tokenizer
 _WARM_UP = 2  # rounds before the first one counts: the learner needs traces to have something to do
 
 
@@ -74,7 +73,7 @@ def run_learning(
     Raises:
         ConfigError: too few prompts.
     """
-    prompts = load_prompts(source, requests * (repeats + _WARM_UP), _LONGEST)
+    prompts = load_prompts(source, requests * (repeats + _WARM_UP), LONGEST)
     if len(prompts) < requests * (repeats + _WARM_UP):
         raise ConfigError(f"{len(prompts)} prompts are too few", do="pass more with --prompts, or lower --repeats")
     found = Found()

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from benchmarks.event_client import EventClient
 from benchmarks.load_loop import loop_seconds
 from benchmarks.pictures import draw_load
-from benchmarks.prompts import WARM_UP, Prompt, load_prompts
+from benchmarks.prompts import LONGEST, WARM_UP, Prompt, load_prompts
 from benchmarks.results import Report, Row, command_line, shown, shown_with_spread, with_spread, yes_no
 from benchmarks.tally import counted
 from benchmarks.workbench import open_workbench
@@ -122,7 +122,7 @@ def run_load(
         ConfigError: too few prompts, or more clients than slots and queue hold.
     """
     deployment = deployment_of(config)
-    prompts = load_prompts(source, requests * repeats)
+    prompts = load_prompts(source, requests * repeats, LONGEST)
     _check(deployment, len(prompts), concurrency, requests, repeats)
     rounds: Rounds = {}
     loop: Seconds = {}

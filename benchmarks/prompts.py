@@ -135,6 +135,7 @@ class Prompt:
     topic: str | None
 
 
+LONGEST = 900  # characters of a prompt: with its answer it fits 1,024 tokens of any tokenizer
 WARM_UP = Prompt("Say hello to everybody.", None)
 
 
