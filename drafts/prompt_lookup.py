@@ -7,6 +7,7 @@ from decoding.proposal import EMPTY, Proposal
 from decoding.request import Origin, Request
 
 _TOKEN_BITS = 32
+_MOST_PLACES = 256  # that a step looks at: a long text may have its last pair everywhere
 
 
 class PromptLookup:
@@ -93,11 +94,12 @@ class _NgramIndex:
         return None if start is None else self._longest_match(token_ids, start)
 
     def _longest_match(self, token_ids: list[int], start: int) -> int:
-        """Of the places that follow the text's last pair, ``start`` the newest: the one with most matches before it."""
+        """Of the newest places that follow the text's last pair, from ``start``: the one with most matches before it."""
         count = len(token_ids)
         third, fourth = token_ids[-3] if count > 2 else -1, token_ids[-4] if count > 3 else -1
-        found, place = 0, start
-        while place:
+        found, place, left = 0, start, _MOST_PLACES
+        while place and left:
+            left -= 1
             if place > 2 and token_ids[place - 3] == third:
                 if place > 3 and token_ids[place - 4] == fourth:
                     return place

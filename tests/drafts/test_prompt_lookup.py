@@ -61,3 +61,10 @@ def test_what_is_found_in_a_growing_text_is_what_the_definition_finds(parts):
         start = newest_of_the_longest(request.token_ids)
         assert lookup.behind(request) == (None if start is None else 0)
         assert lookup.propose([request], [1])[0].token_ids == ([] if start is None else [request.token_ids[start]])
+
+
+def test_where_the_last_two_tokens_stand_everywhere_only_the_newest_places_are_looked_at():
+    """A longer match far back is as good as none: a step must not read the whole text."""
+    far, near = [9, 1, 2, 8], [token for n in range(300) for token in (100 + n, 1, 2, 7)]
+    assert propose([*far, *near, 9, 1, 2], 1) == [7]
+    assert propose([*far, *near[: 4 * 200], 9, 1, 2], 1) == [8]
