@@ -94,7 +94,7 @@ class _NgramIndex:
         return None if start is None else self._longest_match(token_ids, start)
 
     def _longest_match(self, token_ids: list[int], start: int) -> int:
-        """Of the newest places that follow the text's last pair, from ``start``: the one with most matches before it."""
+        """Of the newest places that follow the text's last pair, ``start`` first: the one that most matches precede."""
         count = len(token_ids)
         third, fourth = token_ids[-3] if count > 2 else -1, token_ids[-4] if count > 3 else -1
         found, place, left = 0, start, _MOST_PLACES
