@@ -90,6 +90,7 @@ def distill(
         max_length=deployment.target.max_length,
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         command=" ".join(["polydraft", *sys.argv[1:]]),
+        config=deployment.model_dump(mode="json"),
     )
     found = run_job(job if work else job.in_own_folder(Path("out/distill")), registry if register else None)
     _show(found, traces, data, as_json, output)

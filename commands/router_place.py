@@ -44,6 +44,11 @@ class Place:
     cache: Path
 
     @property
+    def config(self) -> dict[str, object]:
+        """The resolved deployment file, for the record."""
+        return self.deployment.model_dump(mode="json")
+
+    @property
     def target(self) -> Path:
         from serving.deployment import Resolver
 

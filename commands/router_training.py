@@ -74,7 +74,7 @@ def retrain(
         command = _command(
             "retrain", traces=traces, data=data, labels=labels, kind=kind, per_topic=per_topic, seed=seed
         )
-        wish = Wish(promote, promote_if_better, command, {"seed": seed, "kind": kind, **params})
+        wish = Wish(promote, promote_if_better, command, {"seed": seed, "kind": kind, **params}, place.config)
         version = publish(place.book, found, folder, champion, wish)
     is_promoted = wish.grants(found.verdict)
     if is_promoted:

@@ -210,6 +210,7 @@ class _Running:
             datasets={context: (part.digest(), len(part)) for context, part in parts.items()},
             dataset="prompts" if job.traces is None else "traces",
             command=job.command,
+            config=job.config,
         )
 
     def _result(self, material: Material, outcome: Outcome, version: Version | None) -> Result:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Job:
         wrong_only: learn at the wrong positions of traces alone.
         limit: training prompts or traces, at most.
         command: that repeats the job.
+        config: the resolved deployment file, for the record.
     """
 
     deployment: str
@@ -44,6 +46,7 @@ class Job:
     max_length: int = 1024
     device: str = "cpu"
     command: str = ""
+    config: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.traces is None):

@@ -36,6 +36,7 @@ class Subject:
     datasets: Mapping[str, tuple[str, int]]  # context -> digest and texts
     dataset: str  # prompts or traces
     command: str  # to repeat it
+    config: Mapping[str, object] | None = None  # the resolved deployment file
 
     @property
     def model(self) -> str:
@@ -74,6 +75,8 @@ class Record:
         write_whole(note, json.dumps(run.run_id))
         run.log_params(subject.params)
         run.log_document("plan", subject.params)
+        if subject.config is not None:
+            run.log_document("config", subject.config)
         for context, (digest, texts) in subject.datasets.items():
             run.log_dataset(f"{subject.dataset}-{subject.topic}", digest, context, texts=texts)
         return cls(registry, run, subject)

@@ -49,12 +49,14 @@ class Wish:
         serve_if_better: promote it if it is better.
         command: repeats the training.
         params: what it was started with.
+        config: the resolved deployment file, for the record.
     """
 
     serve: bool
     serve_if_better: bool
     command: str
     params: Mapping[str, object]
+    config: Mapping[str, object] | None = None
 
     def grants(self, verdict: Verdict) -> bool:
         """Whether a router with this verdict is promoted; a worse one never is."""
@@ -107,6 +109,8 @@ def _challenger(registry: Registry, version: Version, reason: str) -> Version:
 
 def _log(run: Run, trained: Trained, wish: Wish) -> None:
     run.log_params(wish.params)
+    if wish.config is not None:
+        run.log_document("config", wish.config)
     for part in PARTS:
         prompts = trained.prompts
         run.log_dataset("prompts-router", prompts.digest(part), _CONTEXTS[part], prompts=prompts.size(part))

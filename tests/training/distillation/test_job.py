@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -76,6 +77,7 @@ def job(toys, tmp_path):
         answer_tokens=10,
         max_length=128,
         command="polydraft distill --topic math",
+        config={"name": "toy"},
     )
 
 
@@ -103,6 +105,8 @@ def test_a_job_registers_a_version_that_loads_everywhere(job, registry, monkeypa
     assert {each.path for each in registry.client.list_artifacts(version.run_id, "pictures")} == {
         f"pictures/{name}.png" for name in ("alpha_over_time", "loss_over_time", "acceptance_by_position")
     }
+    kept = Path(registry.client.download_artifacts(version.run_id, "config.json"))
+    assert json.loads(kept.read_text()) == {"name": "toy"}
     assert_loads(version.folder)
 
     monkeypatch.setattr(TRAINER, fail)

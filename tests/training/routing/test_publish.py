@@ -1,6 +1,7 @@
 """The registry's side of a retraining."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import mlflow
@@ -21,7 +22,7 @@ from training.routing.publish import Book, Wish, publish
 from training.routing.retrain import Serving, Trained, retrain
 
 ENCODER = StubEncoder(dim=96)
-KEEP = Wish(False, False, "polydraft router retrain --data prompts", {"seed": 0})
+KEEP = Wish(False, False, "polydraft router retrain --data prompts", {"seed": 0}, {"name": "toy"})
 IF_BETTER = dataclasses.replace(KEEP, serve_if_better=True)
 SERVE = dataclasses.replace(KEEP, serve=True)
 
@@ -86,6 +87,8 @@ def test_the_run_keeps_what_it_was_made_from_and_what_came_of_it(book: Book, tmp
     client = mlflow.MlflowClient(book.registry.client.tracking_uri)
     pictures = {Path(file.path).name for file in client.list_artifacts(version.run_id, "pictures")}
     assert pictures == {"confusion.png", "reliability.png", "wrong_examples.html"}
+    config = Path(client.download_artifacts(version.run_id, "config.json"))
+    assert json.loads(config.read_text()) == {"name": "toy"}
 
 
 def test_who_was_faster_keeps_the_alias(book: Book, tmp_path: Path) -> None:
