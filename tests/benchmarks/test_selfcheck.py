@@ -4,11 +4,13 @@ import random
 
 import pytest
 
-import decoding.step_loop
+import decoding.model
 from benchmarks.company import Company
 from benchmarks.selfcheck import run_selfcheck
 from benchmarks.workbench import open_workbench
 from configs.errors import ConfigError
+from decoding.model import PlainGreedy
+from decoding.native_model import NativeModel
 from decoding.verification import VerificationResult
 
 
@@ -61,7 +63,8 @@ def test_a_broken_rule_is_reported_with_position_and_gap(config, prompts, monkey
     def gullible(proposal, best):
         return VerificationResult(list(range(len(proposal))), best[len(proposal)])
 
-    monkeypatch.setattr(decoding.step_loop, "verify_greedy", gullible)
+    monkeypatch.setattr(decoding.model, "verify_greedy", gullible)
+    monkeypatch.setattr(NativeModel, "verify_greedy", PlainGreedy.verify_greedy)
     report = run_selfcheck(config, prompts, per_topic=2, tokens=24)
     assert not report.passed
     failed = {mode.mode for mode in report.modes if mode.mismatches}
