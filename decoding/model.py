@@ -94,11 +94,16 @@ class PlainGreedy:
         return drafted
 
 
-def walk(best: Sequence[int], proposals: Sequence[Proposal]) -> list[VerificationResult]:
+def walk(best: list[int], proposals: Sequence[Proposal]) -> list[VerificationResult]:
     """Each proposal against its part of the most probable tokens of all rows, one behind the other."""
-    results, row = [], 0
+    return list(map(verify_greedy, proposals, by_proposal(best, proposals)))
+
+
+def by_proposal(best: list[int], proposals: Sequence[Proposal]) -> list[list[int]]:
+    """Of something for every row, what is each proposal's: one for the token before it, and one for each of its own."""
+    found, row = [], 0
     for proposal in proposals:
         end = row + 1 + len(proposal.token_ids)
-        results.append(verify_greedy(proposal, best[row:end]))
+        found.append(best[row:end])
         row = end
-    return results
+    return found

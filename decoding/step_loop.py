@@ -16,12 +16,11 @@ from decoding.drafter import Drafter
 from decoding.emission import Emission, Recorder, add_logprobs, refused_token
 from decoding.joint import Order, propose_all
 from decoding.laws import Law, laws
-from decoding.model import LanguageModel
+from decoding.model import LanguageModel, by_proposal
 from decoding.native.choice import NativeChoice
 from decoding.native_model import NativeModel
 from decoding.planner import ProposalPlanner
 from decoding.processors import Block
-from decoding.proposal import Proposal
 from decoding.request import FinishReason, Origin, Request, StepOutput
 from decoding.turn import StepTimes, Turn
 from decoding.verification import VerificationResult, verify_all, verify_greedy
@@ -213,7 +212,8 @@ class StepLoop:
             results = self.target.verify_greedy(logits, proposals)
             return list(map(self._commit, emitting, results))
         if all(turn.request.sampling.is_plain for turn in emitting):
-            found: Sequence[Law] = (best := self._most_probable(proposals, logits))
+            best = by_proposal(self.target.argmax(logits), proposals)
+            found: Sequence[Law] = best
             results = list(map(verify_greedy, proposals, best))
         else:
             found = laws(logits, [Block.whole(turn.request, turn.proposal) for turn in emitting], self.target.argmax)
@@ -226,15 +226,6 @@ class StepLoop:
             if self._recorder is not None:
                 self._recorder.record(logits, emissions)
         return outputs
-
-    def _most_probable(self, proposals: list[Proposal], logits: Tensor) -> list[list[int]]:
-        """What `laws` would give where nobody asks for anything special, for less."""
-        best, found, row = self.target.argmax(logits), [], 0
-        for proposal in proposals:
-            end = row + 1 + len(proposal.token_ids)
-            found.append(best[row:end])
-            row = end
-        return found
 
     def _commit(self, turn: Turn, result: VerificationResult) -> StepOutput:
         request, proposal, path, cache = turn.request, turn.proposal, result.path, self.target.cache
