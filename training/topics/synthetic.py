@@ -57,7 +57,7 @@ def synthetic_prompts(target: Path, recorded: Sequence[Ids], count: int, seed: i
         begun = prompt[: len(before) + given]
         sampling = SamplingParams(temperature=1.0, max_tokens=room - given + 1, stop_token_ids=ends)
         requests.append(Request(str(number), begun, sampling, SeededRandomness(seed * 1_000_003 + number)))
-    model = load_model(target, _SLOTS, 2 * longest)
+    model = load_model(target, _SLOTS, longest)  # what is given and what is written fill no more than that
     StepLoop(model, {}).run(requests)
     found = [request.token_ids for request in requests]
     whole = dict.fromkeys((*ids[:-1], *after) for ids in found if ids[-1] == after[0] and ids[:-1])
